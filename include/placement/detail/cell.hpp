@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One partition's cell, and how it is read while it changes. The numbers in parentheses name the
+// pairs that synchronize; docs/concurrency.md carries the whole argument.
+#ifndef PLACEMENT_DETAIL_CELL_HPP_
+#define PLACEMENT_DETAIL_CELL_HPP_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "placement/detail/id_block.hpp"
+#include "placement/detail/partition_key.hpp"
+#include "placement/detail/stamp.hpp"
+#include "placement/detail/word.hpp"
+#include "placement/table_memory.hpp"
+
+namespace placement {
+inline namespace v1 {
+namespace detail {
+
+enum class Match {
+  No,
+  Yes,
+  Torn,  // the cell changed meanwhile: what was read means nothing
+};
+
+// A fixed number of words, in whole half cache lines, so that a cell lies on as few lines as its
+// size allows: 64 bytes for an integer id, 96 (two lines, always) for a text id and a Placement.
+//
+// Writers hold the shard's mutex. The rules they keep for the readers:
+//   (C1) A buffer is written only while no stamp names it the active one, or it was proven that
+//        a reader of the old stamp will see a new one: the words are release stores that follow
+//        the previous stamp's store, so whoever acquires a new word sees a newer stamp.
+//   (C2) A cell gets a new id only while its stamp accepts no reader (never used, vacant); then
+//        come the label and the id's words, release stores as well, then the new stamp.
+//   (C3) The stamp is stored last, so whoever acquires it sees all that it speaks of.
+//
+// A reader loads the stamp (acquire), compares and copies (acquire), and loads the stamp again. If
+// both are equal, no word it copied was newer: a newer word (C1, C2) would have brought a newer
+// stamp with it. And none was older, by (C3). Stamps do not come back (epochs are unique), but for
+// one case that the array's version catches: see Shard.
+template <std::size_t MinIdWords, std::size_t PlacementWords>
+class alignas(kCacheLine / 2) Cell {
+  static constexpr std::size_t kHalfLine = kCacheLine / 2 / sizeof(Word);
+  static constexpr std::size_t kWords =
+      (2 + MinIdWords + 2 * PlacementWords + kHalfLine - 1) / kHalfLine * kHalfLine;
+
+ public:
+  using Placement = std::array<std::uint64_t, PlacementWords>;
+
+  static constexpr std::size_t kIdWords = kWords - 2 - 2 * PlacementWords;
+  static constexpr std::size_t kInlineBytes = kIdWords * 8;
+  static_assert(kInlineBytes < 0xFFFF, "an inline length fits the label");
+
+  // ---- for everyone ----
+
+  [[nodiscard]] Stamp stamp() const noexcept {
+    return Stamp(stamp_.load(std::memory_order_acquire));  // (1) sees all before (2)
+  }
+
+  // Is the stamp still the one that was loaded before? Everything that was read in between was
+  // read with acquire, so this load comes after it; the load itself may be relaxed.
+  [[nodiscard]] bool is_still(Stamp stamp) const noexcept {
+    return stamp_.load(std::memory_order_relaxed) == stamp.word();
+  }
+
+  // As is_still, and in one total order with the count of the writes in flight: see
+  // WriteCounters, (P2).
+  [[nodiscard]] bool is_still_in_total_order(Stamp stamp) const noexcept {
+    return stamp_.load(std::memory_order_seq_cst) == stamp.word();
+  }
+
+  // Which of the shard's counters is the partition's.
+  [[nodiscard]] std::uint32_t counter() const noexcept {
+    return static_cast<std::uint32_t>(label_.load(std::memory_order_acquire) >> 32);
+  }
+
+  [[nodiscard]] Match matches(const NumberKey& key, Stamp) const noexcept {
+    return id_[0].load(std::memory_order_acquire) == key.number ? Match::Yes : Match::No;  // (4)
+  }
+
+  [[nodiscard]] Match matches(const TextKey& key, Stamp stamp) const noexcept {
+    const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
+    if (label != label_of(key)) return Match::No;
+    if (key.bytes.size() <= kInlineBytes) {
+      return equal(id_.data(), key.bytes) ? Match::Yes : Match::No;
+    }
+    const LongId id = long_id();
+    // The three words are one id's only if the stamp has not moved on. That has to be known
+    // before the block is entered: with another id's length one would read beyond it.
+    if (!is_still(stamp)) return Match::Torn;
+    if (id.hash != key.hash || id.size != key.bytes.size()) return Match::No;
+    return equal(id.block->words(), key.bytes) ? Match::Yes : Match::No;
+  }
+
+  // The placement in one of the two buffers: the active one is the origin.
+  [[nodiscard]] Placement placement(std::size_t buffer) const noexcept {
+    Placement copy;
+    for (std::size_t i = 0; i < PlacementWords; ++i) {
+      copy[i] = placements_[buffer][i].load(std::memory_order_acquire);  // (4) pairs with (3)
+    }
+    return copy;
+  }
+
+  // Copies the id. False if the cell changed meanwhile.
+  [[nodiscard]] bool copy_id(std::uint64_t& number, Stamp) const noexcept {
+    number = id_[0].load(std::memory_order_acquire);  // (4)
+    return true;
+  }
+  [[nodiscard]] bool copy_id(std::string& text, Stamp stamp) const {
+    const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
+    const Word* words = id_.data();
+    std::size_t size = label >> kLengthShift;
+    if (size == kLongId) {
+      const LongId id = long_id();
+      if (!is_still(stamp)) return false;
+      words = id.block->words();
+      size = id.size;
+    } else if (size > kInlineBytes) {
+      return false;  // a length of no id: the label was not yet this stamp's
+    }
+    text.resize(size);
+    for (std::size_t at = 0; at < size; at += 8) {
+      const std::uint64_t word = words[at / 8].load(std::memory_order_acquire);  // (4)
+      std::memcpy(text.data() + at, &word, std::min<std::size_t>(8, size - at));
+    }
+    return true;
+  }
+
+  // ---- for the holder of the shard's mutex ----
+
+  void publish(Stamp stamp) noexcept {
+    // (2) pairs with (1). In the total order because a stamp can take permission to write away,
+    // and then whoever was counted before must be seen, and whoever counts after must see: (P1).
+    stamp_.store(stamp.word(), std::memory_order_seq_cst);
+  }
+
+  void store_placement(std::size_t buffer, const Placement& placement) noexcept {
+    for (std::size_t i = 0; i < PlacementWords; ++i) {
+      placements_[buffer][i].store(placement[i], std::memory_order_release);  // (3)
+    }
+  }
+
+  // (C2). `block` holds the bytes of an id that does not fit, and is null otherwise.
+  void store_id(const NumberKey& key, std::uint32_t counter, IdBlock*) noexcept {
+    store_label(0, counter);
+    id_[0].store(key.number, std::memory_order_release);  // (3)
+  }
+  void store_id(const TextKey& key, std::uint32_t counter, IdBlock* block) noexcept {
+    store_label(label_of(key), counter);
+    if (block == nullptr) {
+      store_bytes(id_.data(), key.bytes);
+      return;
+    }
+    store_bytes(block->words(), key.bytes);
+    id_[0].store(reinterpret_cast<std::uintptr_t>(block), std::memory_order_release);  // (3)
+    id_[1].store(key.bytes.size(), std::memory_order_release);                         // (3)
+    id_[2].store(key.hash, std::memory_order_release);                                 // (3)
+  }
+
+  // Everything but the stamp, from a cell of the array that this one's array replaces.
+  void copy_content_of(const Cell& other) noexcept {
+    copy_word(label_, other.label_);
+    for (std::size_t i = 0; i < kIdWords; ++i) copy_word(id_[i], other.id_[i]);
+    for (std::size_t buffer = 0; buffer < 2; ++buffer) {
+      for (std::size_t i = 0; i < PlacementWords; ++i) {
+        copy_word(placements_[buffer][i], other.placements_[buffer][i]);
+      }
+    }
+  }
+
+  // The block of a long id, null for an id that fits.
+  [[nodiscard]] static IdBlock* block_of(const Cell& cell, const TextKey&) noexcept {
+    const auto label = static_cast<std::uint32_t>(cell.label_.load(std::memory_order_relaxed));
+    return (label >> kLengthShift) == kLongId ? cell.long_id().block : nullptr;
+  }
+  [[nodiscard]] static IdBlock* block_of(const Cell&, const NumberKey&) noexcept { return nullptr; }
+
+  [[nodiscard]] static constexpr bool needs_block(const TextKey& key) noexcept {
+    return key.bytes.size() > kInlineBytes;
+  }
+  [[nodiscard]] static constexpr bool needs_block(const NumberKey&) noexcept { return false; }
+
+  // The hash of the id in the cell: the mutex is held, so the id does not change.
+  [[nodiscard]] std::uint64_t hash_of(const NumberKey*) const noexcept {
+    return NumberKey(id_[0].load(std::memory_order_relaxed)).hash;
+  }
+  [[nodiscard]] std::uint64_t hash_of(const TextKey*) const noexcept {
+    const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_relaxed));
+    const std::size_t size = label >> kLengthShift;
+    if (size == kLongId) return long_id().hash;
+    std::array<char, kInlineBytes> bytes;
+    for (std::size_t i = 0; i < words_for(size); ++i) {
+      const std::uint64_t word = id_[i].load(std::memory_order_relaxed);
+      std::memcpy(bytes.data() + i * 8, &word, 8);
+    }
+    return TextKey(std::string_view(bytes.data(), size)).hash;
+  }
+
+ private:
+  // The label: bits 63..32 the partition's counter, 31..16 the id's length, 15..0 its hash's tag.
+  static constexpr unsigned kLengthShift = 16;
+  static constexpr std::uint32_t kLongId = 0xFFFF;
+
+  struct LongId {
+    IdBlock* block;
+    std::size_t size;
+    std::uint64_t hash;
+  };
+
+  static constexpr std::uint32_t label_of(const TextKey& key) noexcept {
+    const auto tag = static_cast<std::uint16_t>(key.hash >> 16);
+    const std::size_t size = key.bytes.size();
+    const std::uint32_t length = size <= kInlineBytes ? static_cast<std::uint32_t>(size) : kLongId;
+    return (length << kLengthShift) | tag;
+  }
+
+  static bool equal(const Word* words, std::string_view bytes) noexcept {
+    std::uint64_t difference = 0;
+    const std::size_t count = words_for(bytes.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      difference |= words[i].load(std::memory_order_acquire) ^ word_of(bytes, i);  // (4)
+    }
+    return difference == 0;
+  }
+
+  static void store_bytes(Word* words, std::string_view bytes) noexcept {
+    for (std::size_t i = 0; i < words_for(bytes.size()); ++i) {
+      words[i].store(word_of(bytes, i), std::memory_order_release);  // (3)
+    }
+  }
+
+  static void copy_word(Word& to, const Word& from) noexcept {
+    // The source does not change while the mutex is held.
+    to.store(from.load(std::memory_order_relaxed), std::memory_order_release);  // (3)
+  }
+
+  void store_label(std::uint32_t label, std::uint32_t counter) noexcept {
+    label_.store((std::uint64_t{counter} << 32) | label, std::memory_order_release);  // (3)
+  }
+
+  [[nodiscard]] LongId long_id() const noexcept
+    requires(kIdWords >= 3)
+  {
+    return {reinterpret_cast<IdBlock*>(
+                static_cast<std::uintptr_t>(id_[0].load(std::memory_order_acquire))),  // (4)
+            static_cast<std::size_t>(id_[1].load(std::memory_order_acquire)),          // (4)
+            id_[2].load(std::memory_order_acquire)};                                   // (4)
+  }
+
+  Word stamp_;
+  Word label_;
+  std::array<Word, kIdWords> id_;
+  std::array<std::array<Word, PlacementWords>, 2> placements_;
+};
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace placement
+
+#endif  // PLACEMENT_DETAIL_CELL_HPP_

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PLACEMENT_DETAIL_WORD_HPP_
+#define PLACEMENT_DETAIL_WORD_HPP_
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <type_traits>
+
+namespace placement {
+inline namespace v1 {
+namespace detail {
+
+// 64 bits that several threads use: every access is atomic and names its order. Unlike a
+// std::atomic it is trivial, so an array of words begins to live in zeroed memory as it is, and
+// the pages of a large array are not touched before they are used.
+class Word {
+ public:
+  [[nodiscard]] std::uint64_t load(std::memory_order order) const noexcept {
+    return ref().load(order);
+  }
+  void store(std::uint64_t value, std::memory_order order) noexcept { ref().store(value, order); }
+  std::uint64_t fetch_add(std::uint64_t value, std::memory_order order) noexcept {
+    return ref().fetch_add(value, order);
+  }
+  std::uint64_t fetch_sub(std::uint64_t value, std::memory_order order) noexcept {
+    return ref().fetch_sub(value, order);
+  }
+  std::uint64_t fetch_or(std::uint64_t bits, std::memory_order order) noexcept {
+    return ref().fetch_or(bits, order);
+  }
+  std::uint64_t fetch_and(std::uint64_t bits, std::memory_order order) noexcept {
+    return ref().fetch_and(bits, order);
+  }
+  bool compare_exchange(std::uint64_t& expected, std::uint64_t desired,
+                        std::memory_order order) noexcept {
+    return ref().compare_exchange_strong(expected, desired, order);
+  }
+
+ private:
+  using Ref = std::atomic_ref<std::uint64_t>;
+  static_assert(Ref::is_always_lock_free,
+                "placement_table needs lock-free 64-bit atomics on the target machine");
+
+  // atomic_ref<const T> is not in C++20; a load writes nothing (the tests run every read on
+  // write-protected pages).
+  [[nodiscard]] Ref ref() const noexcept { return Ref(const_cast<std::uint64_t&>(bits_)); }
+
+  alignas(Ref::required_alignment) std::uint64_t bits_;
+};
+
+static_assert(std::is_trivial_v<Word> && sizeof(Word) == 8);
+
+[[nodiscard]] constexpr std::size_t words_for(std::size_t bytes) noexcept {
+  return (bytes + 7) / 8;
+}
+
+// The bytes of an id as words, the last one padded with zeros.
+[[nodiscard]] inline std::uint64_t word_of(std::string_view bytes, std::size_t index) noexcept {
+  const char* const at = bytes.data() + index * 8;
+  const std::size_t left = bytes.size() - index * 8;
+  std::uint64_t word = 0;
+  if (left >= 8) {
+    std::memcpy(&word, at, 8);
+    return word;
+  }
+  if constexpr (std::endian::native == std::endian::little) {
+    // The last bytes without a copy of unknown length: from the eight that end with them.
+    if (bytes.size() >= 8) {
+      std::memcpy(&word, at + left - 8, 8);
+      return word >> (8 * (8 - left));
+    }
+    // Two overlapping halves: both write the same bits where they overlap.
+    if (left >= 4) {
+      std::uint32_t low = 0;
+      std::uint32_t high = 0;
+      std::memcpy(&low, at, 4);
+      std::memcpy(&high, at + left - 4, 4);
+      return low | (std::uint64_t{high} << (8 * (left - 4)));
+    }
+  }
+  std::memcpy(&word, at, left);
+  return word;
+}
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace placement
+
+#endif  // PLACEMENT_DETAIL_WORD_HPP_
