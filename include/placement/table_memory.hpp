@@ -38,15 +38,17 @@ class TableMemory {
   // Takes back what `allocate` returned for `bytes`.
   virtual void deallocate(void* memory, std::size_t bytes, MemoryUse use) noexcept = 0;
 
-  // The content of [memory, memory + bytes), whole 4096-byte pages, is not needed any more. Makes
-  // it read as zeros, keeps it readable and writable at every moment, and returns true; or does
-  // nothing and returns false, and the table stores the zeros itself. Called with a shard's lock
-  // held, for at most 64 KiB at a time.
+  // The content of [memory, memory + bytes), whole pages of 4096 bytes in a piece of at least
+  // kDiscardableBytes, is not needed any more. Makes it read as zeros, keeps it readable and
+  // writable at every moment, and returns true; or does nothing and returns false, and the table
+  // stores the zeros itself. Called with a shard's lock held, for at most 64 KiB at a time.
   virtual bool discard(void* memory, std::size_t bytes) noexcept {
     static_cast<void>(memory);
     static_cast<void>(bytes);
     return false;
   }
+
+  static constexpr std::size_t kDiscardableBytes = std::size_t{32} << 10;
 
   // The default: small pieces from operator new, large ones as pages from the system.
   [[nodiscard]] static TableMemory& system() noexcept;
@@ -68,7 +70,7 @@ class SystemMemory final : public TableMemory {
 
   void* allocate(std::size_t bytes, MemoryUse) override {
 #if defined(__linux__)
-    if (bytes >= kMappedBytes) {
+    if (bytes >= kDiscardableBytes) {
       void* const pages =
           ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (pages == MAP_FAILED) throw std::bad_alloc();
@@ -82,7 +84,7 @@ class SystemMemory final : public TableMemory {
 
   void deallocate(void* memory, std::size_t bytes, MemoryUse) noexcept override {
 #if defined(__linux__)
-    if (bytes >= kMappedBytes) {
+    if (bytes >= kDiscardableBytes) {
       ::munmap(memory, bytes);
       return;
     }
@@ -98,11 +100,6 @@ class SystemMemory final : public TableMemory {
     return TableMemory::discard(memory, bytes);
 #endif
   }
-
- private:
-#if defined(__linux__)
-  static constexpr std::size_t kMappedBytes = std::size_t{32} << 10;
-#endif
 };
 
 }  // namespace detail

@@ -5,6 +5,7 @@
 #ifndef PLACEMENT_DETAIL_CELL_HPP_
 #define PLACEMENT_DETAIL_CELL_HPP_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -175,11 +176,11 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // The block of a long id, null for an id that fits.
-  [[nodiscard]] static IdBlock* block_of(const Cell& cell, const TextKey&) noexcept {
-    const auto label = static_cast<std::uint32_t>(cell.label_.load(std::memory_order_relaxed));
-    return (label >> kLengthShift) == kLongId ? cell.long_id().block : nullptr;
+  [[nodiscard]] IdBlock* id_block(const TextKey*) const noexcept {
+    const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_relaxed));
+    return (label >> kLengthShift) == kLongId ? long_id().block : nullptr;
   }
-  [[nodiscard]] static IdBlock* block_of(const Cell&, const NumberKey&) noexcept { return nullptr; }
+  [[nodiscard]] IdBlock* id_block(const NumberKey*) const noexcept { return nullptr; }
 
   [[nodiscard]] static constexpr bool needs_block(const TextKey& key) noexcept {
     return key.bytes.size() > kInlineBytes;

@@ -78,10 +78,18 @@ struct IdTraits {
   using Parameter = Id;
   using View = Id;
   using Key = NumberKey;
+  using Owned = std::uint64_t;
   static constexpr std::size_t kMinWords = 1;
 
   static Key key(Parameter id) noexcept { return Key(static_cast<std::uint64_t>(id)); }
-  static View view(const Key& key) noexcept { return static_cast<Id>(key.number); }
+  static View view(Owned id) noexcept { return static_cast<Id>(id); }
+  static std::string print(View id) {
+    if constexpr (std::is_enum_v<Id>) {
+      return std::to_string(static_cast<std::underlying_type_t<Id>>(id));
+    } else {
+      return std::to_string(id);
+    }
+  }
 };
 
 template <>
@@ -89,10 +97,12 @@ struct IdTraits<std::string> {
   using Parameter = TextId;
   using View = std::string_view;
   using Key = TextKey;
+  using Owned = std::string;
   static constexpr std::size_t kMinWords = 5;  // a UUID's 36 characters, inline
 
   static Key key(Parameter id) noexcept { return Key(id.bytes()); }
-  static View view(const Key& key) noexcept { return key.bytes; }
+  static View view(const Owned& id) noexcept { return id; }
+  static std::string print(View id) { return std::string(id); }
 };
 
 }  // namespace detail

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The writers' side of a shard: its mutex, its arrays and how they grow, and what else it owns.
+#ifndef PLACEMENT_DETAIL_SHARD_HPP_
+#define PLACEMENT_DETAIL_SHARD_HPP_
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <absl/base/thread_annotations.h>
+
+#include "placement/detail/cell.hpp"
+#include "placement/detail/cell_array.hpp"
+#include "placement/detail/id_block.hpp"
+#include "placement/detail/mutex.hpp"
+#include "placement/detail/shard_view.hpp"
+#include "placement/detail/stamp.hpp"
+#include "placement/detail/write_counters.hpp"
+#include "placement/table_memory.hpp"
+
+namespace placement {
+inline namespace v1 {
+namespace detail {
+
+// The memory that an insert needs: known under the mutex, allocated outside it.
+struct Need {
+  unsigned array_log2 = 0;
+  std::size_t id_block = 0;
+  std::size_t counter_chunk = 0;
+
+  explicit operator bool() const noexcept {
+    return array_log2 != 0 || id_block != 0 || counter_chunk != 0;
+  }
+};
+
+// Memory that one change has ready for the shard; what the shard did not take goes back.
+template <typename Cell>
+class Stock {
+  using Array = CellArray<Cell>;
+
+ public:
+  explicit Stock(TableMemory& memory) noexcept : memory_(memory) {}
+  Stock(const Stock&) = delete;
+  Stock& operator=(const Stock&) = delete;
+  ~Stock() {
+    drop_array();
+    drop_id_block();
+    drop_counter_chunk();
+  }
+
+  // Throws std::bad_alloc; then the table is as it was.
+  void provide(const Need& need) {
+    if (need.array_log2 != 0) {
+      drop_array();
+      array_ = Array::allocate(memory_, need.array_log2);
+    }
+    if (need.id_block != 0) {
+      drop_id_block();
+      id_block_ = IdBlock::allocate(memory_, need.id_block);
+    }
+    if (need.counter_chunk != 0) {
+      drop_counter_chunk();
+      counter_chunk_ = memory_.allocate(need.counter_chunk, MemoryUse::Counters);
+      counter_chunk_bytes_ = need.counter_chunk;
+    }
+  }
+
+  // Takes from `need` what is here already.
+  [[nodiscard]] Need lacking(Need need) const noexcept {
+    if (array_.word() != 0 && array_.log2_capacity() == need.array_log2) need.array_log2 = 0;
+    if (id_block_ != nullptr && id_block_->size() == need.id_block) need.id_block = 0;
+    if (counter_chunk_bytes_ == need.counter_chunk) need.counter_chunk = 0;
+    return need;
+  }
+
+  Array take_array() noexcept { return std::exchange(array_, kNoArray); }
+  IdBlock* take_id_block() noexcept { return std::exchange(id_block_, nullptr); }
+  void* take_counter_chunk() noexcept {
+    counter_chunk_bytes_ = 0;
+    return std::exchange(counter_chunk_, nullptr);
+  }
+
+ private:
+  static constexpr Array kNoArray{0};
+
+  void drop_array() noexcept {
+    if (array_.word() != 0) Array::deallocate(memory_, take_array());
+  }
+  void drop_id_block() noexcept {
+    if (id_block_ != nullptr) IdBlock::deallocate(memory_, take_id_block());
+  }
+  void drop_counter_chunk() noexcept {
+    if (counter_chunk_ == nullptr) return;
+    const std::size_t bytes = counter_chunk_bytes_;
+    memory_.deallocate(take_counter_chunk(), bytes, MemoryUse::Counters);
+  }
+
+  TableMemory& memory_;
+  Array array_ = kNoArray;
+  IdBlock* id_block_ = nullptr;
+  void* counter_chunk_ = nullptr;
+  std::size_t counter_chunk_bytes_ = 0;
+};
+
+// One shard. Growth is incremental: when the array that takes inserts is 5/8 used, a new one is
+// installed beside it, and every change from then on moves the next 16 cells over, until the old
+// array is empty and is retired. A change therefore costs the same at every size.
+//
+// Why the steps suffice: a new array starts at most 5/16 full, and an old one of no greater
+// capacity c is moved in c/16 changes, so when it is done the new one is at most 6/16 full, and a
+// further c/4 inserts pass before it asks for the next. A retired array is scrubbed within c/4
+// changes. So there are never more than two arrays at work and one being scrubbed.
+template <typename Cell, typename Key>
+class Shard : public ShardLock {
+  using Array = CellArray<Cell>;
+  using View = ShardView<Cell>;
+
+ public:
+  // A place in an array. Good until the mutex is released.
+  struct Slot {
+    Array array{0};
+    std::size_t index = 0;
+
+    explicit operator bool() const noexcept { return array.word() != 0; }
+    [[nodiscard]] Cell& cell() const noexcept { return array[index]; }
+  };
+
+  Shard() = default;
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // Before anything else, and before another thread knows the shard.
+  void attach(View& view, TableMemory& memory) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    view_ = &view;
+    memory_ = &memory;
+    view.install(array_);
+  }
+
+  // No reader and no writer is left.
+  ~Shard() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (memory_ == nullptr) return;
+    if (!array_.is_nothing()) own(array_);
+    for (const Array array : {next_, spare_, retired_}) {
+      if (array.word() != 0) own(array);
+    }
+    while (owned_.word() != 0) {
+      const Array array = owned_;
+      owned_ = array.next_in_list();
+      Array::deallocate(*memory_, array);
+    }
+    id_blocks_.deallocate_all(*memory_);
+    counters_.deallocate_all(*memory_);
+  }
+
+  [[nodiscard]] const View& view() const noexcept { return *view_; }
+
+  // The counter of a partition, found without the mutex.
+  [[nodiscard]] WriteCounter& counter(const Cell& cell) const noexcept
+      ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return counters_[cell.counter()];
+  }
+
+  // Partitions, without those that are remembered as erased.
+  [[nodiscard]] std::size_t size() const noexcept {
+    // A count of its own; nothing else is concluded from it.
+    return static_cast<std::size_t>(live_.load(std::memory_order_relaxed));
+  }
+  // A partition came to be, or ceased, at a cell that stays occupied.
+  void count_live(std::int64_t change) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    // Only the holder of the mutex writes it, so a load and a store lose no change.
+    live_.store(live_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(change),
+                std::memory_order_relaxed);
+  }
+
+  // One bounded step of whatever is under way: growth, scrubbing. Every change begins with it.
+  void step() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (is_growing()) move_cells();
+    if (retired_.word() != 0) scrub_retired();
+  }
+
+  [[nodiscard]] bool is_growing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return next_.word() != 0;
+  }
+
+  // The cell of the id, also one that is remembered as erased; or an empty slot.
+  [[nodiscard]] Slot find(const Key& key) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Slot slot = find_in(array_, key);
+    if (!slot && is_growing()) slot = find_in(next_, key);
+    return slot;
+  }
+
+  // What `insert(key, stock)` would lack now.
+  [[nodiscard]] Need need_for(const Key& key, const Stock<Cell>& stock) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Need need;
+    if (must_grow()) {
+      const unsigned wanted = log2_for(occupied_ + 1);
+      if (!(spare_.word() != 0 && spare_.log2_capacity() == wanted)) need.array_log2 = wanted;
+    }
+    if (Cell::needs_block(key)) {
+      const std::size_t block = IdBlock::size_for(id_bytes(key));
+      if (!id_blocks_.has(block)) need.id_block = block;
+    }
+    if (counters_.is_full()) need.counter_chunk = counters_.next_chunk_bytes();
+    return stock.lacking(need);
+  }
+
+  // A cell for an id that is not in the shard: with its id and a counter, and with a stamp yet to
+  // be published. Requires grow_if_due, and before that need_for, in the same critical section.
+  [[nodiscard]] Slot insert(const Key& key, Stock<Cell>& stock) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (counters_.is_full()) counters_.adopt(stock.take_counter_chunk());
+    IdBlock* block = nullptr;
+    if (Cell::needs_block(key)) {
+      const std::size_t size = IdBlock::size_for(id_bytes(key));
+      if (!id_blocks_.has(size)) id_blocks_.adopt(stock.take_id_block());
+      block = id_blocks_.take(size);
+    }
+    const Slot slot = free_slot(target(), key.hash);
+    slot.cell().store_id(key, counters_.take(), block);
+    ++occupied_;
+    return slot;
+  }
+
+  // The id is gone. Its counter is closed: no write is in flight on it, and none will be.
+  void erase(Slot slot) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Cell& cell = slot.cell();
+    const std::uint32_t counter = cell.counter();
+    IdBlock* const block = cell.id_block(kAnyKey);
+    cell.publish(Stamp::vacant());
+    if (block != nullptr) id_blocks_.give_back(block);
+    counters_.give_back(counter);
+    --occupied_;
+    // No probe goes beyond a cell that was never used, so a vacant one before it is on no id's
+    // way either, and is as good as never used itself.
+    std::size_t at = slot.index;
+    if (slot.array[(at + 1) & slot.array.mask()].stamp() != Stamp::never_used()) return;
+    while (slot.array[at].stamp() == Stamp::vacant()) {
+      slot.array[at].publish(Stamp::never_used());
+      if (slot.array == target()) --used_;
+      at = (at - 1) & slot.array.mask();
+    }
+  }
+
+  // Begins to grow if an insert has to, which moves cells: returns whether slots are good no more.
+  // Requires that need_for(key, stock) is nothing.
+  bool grow_if_due(Stock<Cell>& stock) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (!must_grow()) return false;
+    begin_growth(log2_for(occupied_ + 1), stock);
+    return true;
+  }
+
+  // A second cell for the id in `from`, with a stamp yet to be published. Requires grow_if_due
+  // in the same critical section, before `from` was found.
+  [[nodiscard]] Slot duplicate(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const Slot slot = free_slot(target(), from.cell().hash_of(kAnyKey));
+    slot.cell().copy_content_of(from.cell());
+    return slot;
+  }
+
+  // `from` has a published duplicate and gives way to it. A reader that passed the duplicate's
+  // place before it was published, and finds `from` gone, has a version that is no longer true.
+  void give_way(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    view_->renew_version();
+    from.cell().publish(Stamp::vacant());
+  }
+
+  // What is needed for room for `partitions` in all; nothing if the room is there.
+  [[nodiscard]] Need need_for_room(std::size_t partitions, const Stock<Cell>& stock) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Need need;
+    if (!is_growing() && partitions > limit(array_)) {
+      unsigned wanted = kLeastLog2;
+      while (partitions > limit_of(wanted)) ++wanted;
+      need.array_log2 = wanted;
+    }
+    return stock.lacking(need);
+  }
+
+  // Requires that need_for_room(partitions, stock) is nothing. True if the room is there and
+  // nothing is under way; else ask again after a step.
+  [[nodiscard]] bool make_room(std::size_t partitions, Stock<Cell>& stock) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (!is_growing() && partitions > limit(array_)) install_next(stock.take_array());
+    return !is_growing() && retired_.word() == 0;
+  }
+
+  // Erases what is remembered as erased at epochs up to `up_to`, in a bounded number of cells from
+  // `at` on; sets `at` behind them. Returns where the cells end.
+  [[nodiscard]] std::size_t forget_erased(std::size_t& at, Epoch up_to) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (is_growing()) return at + 1;  // after the growth
+    const std::size_t end = std::min(at + kMovedAtOnce, array_.capacity());
+    for (; at < end; ++at) {
+      const Slot slot{array_, at};
+      const Stamp stamp = slot.cell().stamp();
+      if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
+      if (counter(slot.cell()).close_if_idle()) erase(slot);
+    }
+    return array_.capacity();
+  }
+
+  [[nodiscard]] bool has_writes_in_flight() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    for (std::uint32_t number = 0; number < counters_.used(); ++number) {
+      if (counters_[number].in_flight() != 0) return true;
+    }
+    return false;
+  }
+
+ private:
+  static constexpr const Key* kAnyKey = nullptr;  // chooses an overload by the kind of key
+  static constexpr unsigned kLeastLog2 = 4;
+  static constexpr std::size_t kMovedAtOnce = 16;
+  static constexpr std::size_t kScrubbedAtOnce = std::size_t{16} * CellArray<Cell>::kPage;
+
+  static constexpr std::size_t limit_of(unsigned log2_capacity) noexcept {
+    return (std::size_t{1} << log2_capacity) / 8 * 5;
+  }
+  static std::size_t limit(Array array) noexcept {
+    return array.is_nothing() ? 0 : limit_of(array.log2_capacity());
+  }
+
+  static std::size_t id_bytes(const TextKey& key) noexcept { return key.bytes.size(); }
+  static std::size_t id_bytes(const NumberKey&) noexcept { return 0; }
+
+  // The array that takes inserts.
+  [[nodiscard]] Array target() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return is_growing() ? next_ : array_;
+  }
+
+  [[nodiscard]] bool must_grow() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return !is_growing() && used_ >= limit(array_);
+  }
+
+  // The capacity at which `partitions` take at most half of the limit. Never a smaller one: an
+  // array that is full of vacant cells is replaced by one of its own size.
+  [[nodiscard]] unsigned log2_for(std::size_t partitions) const noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    unsigned log2 = array_.is_nothing() ? kLeastLog2 : array_.log2_capacity();
+    while (partitions > limit_of(log2) / 2) ++log2;
+    return log2;
+  }
+
+  static Slot find_in(Array array, const Key& key) noexcept {
+    const std::size_t home = array.home(key.hash);
+    std::size_t at = home;
+    do {
+      const Stamp stamp = array[at].stamp();
+      if (stamp == Stamp::never_used()) break;
+      if (stamp.has_id() && array[at].matches(key, stamp) == Match::Yes) return {array, at};
+      at = (at + 1) & array.mask();
+    } while (at != home);
+    return {};
+  }
+
+  // The first cell on the way from the hash's home that has no id. There is one: an array is used
+  // to 5/8 at most.
+  Slot free_slot(Array array, std::uint64_t hash) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    for (std::size_t at = array.home(hash);; at = (at + 1) & array.mask()) {
+      const Stamp stamp = array[at].stamp();
+      if (stamp == Stamp::never_used()) ++used_;
+      if (stamp == Stamp::never_used() || stamp == Stamp::vacant()) return {array, at};
+    }
+  }
+
+  void begin_growth(unsigned log2_capacity, Stock<Cell>& stock) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (spare_.word() != 0 && spare_.log2_capacity() == log2_capacity) {
+      install_next(std::exchange(spare_, kNoArray));
+    } else {
+      install_next(stock.take_array());
+    }
+  }
+
+  void install_next(Array next) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    next_ = next;
+    used_ = 0;
+    move_at_ = array_.is_nothing() ? array_.capacity() : 0;
+    view_->install_next(next);
+    move_cells();
+  }
+
+  void move_cells() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const std::size_t end = std::min(move_at_ + kMovedAtOnce, array_.capacity());
+    for (; move_at_ < end; ++move_at_) {
+      Cell& from = array_[move_at_];
+      const Stamp stamp = from.stamp();
+      if (!stamp.has_id()) continue;
+      Cell& to = free_slot(next_, from.hash_of(kAnyKey)).cell();
+      to.copy_content_of(from);
+      to.publish(stamp);
+      from.publish(Stamp::moved());  // only now: what is not marked is authoritative
+    }
+    if (move_at_ == array_.capacity()) finish_growth();
+  }
+
+  void finish_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    view_->install(next_);
+    if (!array_.is_nothing()) {
+      // The array retired before this one was scrubbed long ago: see the class comment.
+      assert(retired_.word() == 0);
+      retired_ = array_;
+      scrubbed_ = 0;
+    }
+    array_ = std::exchange(next_, kNoArray);
+  }
+
+  // (V2) The view has its new version by now.
+  void scrub_retired() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const std::size_t end = std::min(scrubbed_ + kScrubbedAtOnce, retired_.bytes());
+    retired_.scrub(*memory_, scrubbed_, end);
+    scrubbed_ = end;
+    if (scrubbed_ < retired_.bytes()) return;
+    const Array clean = std::exchange(retired_, kNoArray);
+    if (clean.log2_capacity() < array_.log2_capacity()) {
+      own(clean);  // outgrown
+    } else {
+      if (spare_.word() != 0) own(spare_);
+      spare_ = clean;
+    }
+  }
+
+  // An array that has no more use, kept because a late reader may still be in it.
+  void own(Array array) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    array.set_next_in_list(owned_);
+    owned_ = array;
+  }
+
+  static constexpr Array kNoArray{0};
+
+  View* view_ = nullptr;
+  TableMemory* memory_ = nullptr;
+  Array array_ ABSL_GUARDED_BY(mutex) = Array::nothing();  // as the view has it
+  Array next_ ABSL_GUARDED_BY(mutex) = kNoArray;           // as the view has it
+  std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;  // cells with an id, in both arrays
+  std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;     // cells of the target that had an id
+  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;  // cells of array_ before it are moved
+  Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;   // scrubbed, of array_'s capacity or smaller
+  Array retired_ ABSL_GUARDED_BY(mutex) = kNoArray;
+  std::size_t scrubbed_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of retired_ that are clean
+  Array owned_ ABSL_GUARDED_BY(mutex) = kNoArray;    // a list
+  IdBlocks id_blocks_ ABSL_GUARDED_BY(mutex);
+  Word live_{};
+
+  WriteCounters counters_;  // its operator[] needs no mutex, the rest does
+};
+
+}  // namespace detail
+}  // namespace v1
+}  // namespace placement
+
+#endif  // PLACEMENT_DETAIL_SHARD_HPP_

@@ -1,0 +1,950 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// placement_table: where does this partition live now, and may this write still go there?
+#ifndef PLACEMENT_PLACEMENT_TABLE_HPP_
+#define PLACEMENT_PLACEMENT_TABLE_HPP_
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cassert>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <absl/functional/any_invocable.h>
+#include <absl/synchronization/mutex.h>
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
+
+#include "placement/clock.hpp"
+#include "placement/detail/cell.hpp"
+#include "placement/detail/held_write.hpp"
+#include "placement/detail/mutex.hpp"
+#include "placement/detail/partition_key.hpp"
+#include "placement/detail/shard.hpp"
+#include "placement/detail/shard_view.hpp"
+#include "placement/detail/stamp.hpp"
+#include "placement/detail/write_counters.hpp"
+#include "placement/epoch.hpp"
+#include "placement/interned.hpp"
+#include "placement/migration.hpp"
+#include "placement/placement.hpp"
+#include "placement/table_memory.hpp"
+#include "placement/write_permit.hpp"
+
+namespace placement {
+inline namespace v1 {
+
+// The largest placement type that a table stores, in bytes.
+inline constexpr std::size_t kMaxPlacementBytes = 64;
+
+// What a table can store as a placement: its readers copy it word by word while it may change, so
+// it has to be a bounded number of plain bytes. Anything richer is interned, and the handle stored.
+template <typename P>
+concept PlacementValue = std::is_object_v<P> && std::is_trivially_copyable_v<P> &&
+                         std::copy_constructible<P> && sizeof(P) <= kMaxPlacementBytes;
+
+// TableOptions::shards is taken as it is if it is a power of two of at most kMaxShards. Otherwise
+// it is rounded: zero to the default, the rest up to the next power of two or down to kMaxShards.
+// shard_count() tells the outcome.
+struct TableOptions {
+  std::size_t shards = 0;
+  std::size_t expected_partitions = 0;   // reserved on construction
+  std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
+  TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
+  Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+
+  static constexpr std::size_t kDefaultShards = 64;
+  static constexpr std::size_t kMaxShards = 65'536;
+};
+
+// One partition in flight, as migrations() reports it.
+template <typename P>
+struct BasicMigrationInfo {
+  std::string id;  // an integer id in decimal
+  P from;
+  P to;
+  MigrationPhase phase;
+  Epoch epoch;
+  std::size_t writes_in_flight;
+};
+
+// A concurrent, epoch-versioned map from partition to placement, with each partition's migration.
+//
+//   state       | set(p)    begin_migration(to)  enter_cutover     complete_migration   abort_migration   erase
+//   ------------+--------------------------------------------------------------------------------------------------
+//   absent      | Active(p) UnknownPartition     UnknownPartition  UnknownPartition     UnknownPartition  UnknownPartition
+//   Active(from)| Active(p) Draining(from, to)   NotMigrating      NotMigrating         NotMigrating      absent (1)
+//   Draining    | Active(p) AlreadyMigrating     Cutover           NotCutover           Active(from)      AlreadyMigrating
+//   Cutover     | Active(p) AlreadyMigrating     NotDraining       Active(to) (1)       Active(from)      AlreadyMigrating
+//   (1) or WritesInFlight, while permits on the partition are out
+//
+// Every success draws a fresh epoch and stamps the partition with it; a refusal changes nothing.
+//
+//   state        | get      admit_write(e)        acquire_write
+//   -------------+-----------------------------------------------------
+//   absent       | nothing  Reject                UnknownPartition
+//   Active(p)    | p        Admit if e is the     a permit for p
+//   Draining     | from     partition's epoch     a permit for from
+//   Cutover      | from     Reject                Cutover
+//
+// The invariants:
+//   INV-M1  No write commits during cutover.
+//   INV-M2  After the flip no write commits against the superseded placement.
+//   INV-M3  An abort needs no rollback of data: nothing was admitted to the destination before the
+//           flip.
+//   INV-M4  A read resolves to exactly one placement: the origin until the flip, then the
+//           destination.
+//   INV-E1  Epochs are unique across the table, and a partition's epochs strictly increase in the
+//           order in which its changes take effect.
+//   INV-E2  current_epoch() is never behind an epoch that any caller has seen.
+//   INV-E3  A refused transition leaves the state, the partition's epoch and the generation as
+//           they are.
+//   INV-L   Every method on one partition, and current_epoch, takes effect at one instant between
+//           its call and its return. (The generation and a partition are two objects: the
+//           generation advances first, an instant before the change is visible.)
+//   INV-P   While a permit on a partition is out, the partition does not flip.
+//
+// Thread-safe: any method may be called by any thread at any time, but for the destructor.
+//
+// Progress, where a method says no more:
+//   - what reads is lock-free and stores to no shared memory. It starts over only if what it was
+//     reading changed, and never waits for a writer;
+//   - what changes is one short critical section of the partition's shard: it allocates nothing,
+//     calls nothing back, and does a bounded amount of work at every size of the table. Memory
+//     that an insert needs is allocated between two such sections.
+// Only what says so throws, and only std::bad_alloc; the table is then as it was.
+//
+// `Id` is std::string, an integer or an enumeration; text ids are passed as string views and may
+// hold any bytes. `P` is any trivially copyable type of up to kMaxPlacementBytes; intern (see
+// Interned) what is not.
+//
+// How it works is told in docs/design.md, and why the reads are right in docs/concurrency.md.
+template <PartitionKey Id = std::string, typename P = Placement>
+class BasicPlacementTable {
+  static_assert(PlacementValue<P>,
+                "placement_table: a placement type has to be trivially copyable and at most 64 "
+                "bytes (kMaxPlacementBytes); intern what is richer and store the handle: "
+                "placement::Interned<YourType>");
+
+ public:
+  using IdParameter = typename detail::IdTraits<Id>::Parameter;  // text: anything like a string view
+  using IdView = typename detail::IdTraits<Id>::View;
+  using PlacementAt = BasicPlacementAt<P>;
+  using State = BasicPartitionState<P>;
+  using StateAt = BasicStateAt<P>;
+  using Permit = BasicWritePermit<P>;
+  using MigrationInfo = BasicMigrationInfo<P>;
+
+  // Throws std::bad_alloc.
+  BasicPlacementTable() : BasicPlacementTable(TableOptions()) {}
+  explicit BasicPlacementTable(const TableOptions& options);
+  BasicPlacementTable(const BasicPlacementTable&) = delete;
+  BasicPlacementTable& operator=(const BasicPlacementTable&) = delete;
+
+  // Requires that no other call is under way, no permit is out and no write is held. Debug builds
+  // check the latter two.
+  ~BasicPlacementTable();
+
+  // ---- changes ----
+
+  // Registers the partition, or overrides whatever it is doing: it is Active(placement) from now
+  // on. Permits that are out stay counted. Throws std::bad_alloc.
+  Epoch set(IdParameter id, P placement);
+
+  // Active(from) -> Draining(from, to).
+  TransitionResult begin_migration(IdParameter id, P to);
+  // Draining -> Cutover: from now on no write is admitted.
+  TransitionResult enter_cutover(IdParameter id);
+  // Cutover(from, to) -> Active(to): the flip. Refused with WritesInFlight while permits on the
+  // partition are out. It may be so refused for an instant although none is: an acquire_write that
+  // meets the cutover counts itself before it sees it, and then takes that back. Ask again.
+  TransitionResult complete_migration(IdParameter id);
+  // Draining or Cutover -> Active(from). Permits that are out stay good: they are for `from`.
+  TransitionResult abort_migration(IdParameter id);
+  // Active -> absent. Refused with WritesInFlight as complete_migration is.
+  TransitionResult erase(IdParameter id);
+
+  // Room for that many partitions in all, so that no `set` up to there allocates cells. The one
+  // method whose work is proportional to the table; still in short critical sections. Throws
+  // std::bad_alloc.
+  void reserve(std::size_t partitions);
+
+  // ---- reads ----
+
+  // Where to read: one placement, with the epoch and the phase of the same instant.
+  [[nodiscard]] std::optional<PlacementAt> get(IdParameter id) const;
+
+  // Whether a write that was resolved at `epoch` may go there. This is check-then-act: by the time
+  // of the commit the partition may be in cutover. Use it where the storage checks the epoch as a
+  // fencing token, and acquire_write everywhere else.
+  [[nodiscard]] WriteAdmission admit_write(IdParameter id, Epoch epoch) const;
+
+  [[nodiscard]] std::optional<StateAt> state(IdParameter id) const;
+  [[nodiscard]] bool contains(IdParameter id) const;
+
+  // The epoch of the last change; zero() before the first. Wait-free.
+  [[nodiscard]] Epoch current_epoch() const noexcept;
+
+  // Not a snapshot: the shards are counted one after another. Wait-free.
+  [[nodiscard]] std::size_t size() const noexcept;
+
+  // Calls f(IdView, const State&, Epoch) for every partition: exactly once for each that is there
+  // throughout, at most once for any other; each as it was at one instant. f runs outside every
+  // lock and may call the table. Throws std::bad_alloc, and what f throws.
+  template <typename F>
+  void for_each(F&& f) const;
+
+  // Every partition in a migration, each as it was at one instant. Throws std::bad_alloc.
+  [[nodiscard]] std::vector<MigrationInfo> migrations() const;
+
+  [[nodiscard]] std::size_t shard_count() const noexcept { return shard_mask_ + 1; }
+
+  // ---- counted writes ----
+
+  // Resolves and admits a write at one instant: the call that a router wants. The permit is empty
+  // if the write was refused: UnknownPartition, Cutover, or StaleEpoch where an epoch is expected
+  // and the partition's is another (Cutover is reported first).
+  //
+  // Progress: lock-free, but for one case: a writer that meets the erase of its partition waits
+  // for the end of that critical section.
+  Permit acquire_write(IdParameter id) { return acquire(Traits::key(id), std::nullopt); }
+  Permit acquire_write(IdParameter id, Epoch expected) {
+    return acquire(Traits::key(id), expected);
+  }
+
+  // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
+  // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
+  // once if max_held_writes wait. Blocks. Throws std::bad_alloc.
+  Permit acquire_write_until(IdParameter id, absl::Time deadline);
+
+  // The same for event loops. `resume` is called once, when the partition is not in cutover any
+  // more (flip, abort, set, erase): by the thread that made the transition, before that returns,
+  // or by this one at once if the partition is in no cutover now. It means "resolve again", and
+  // nothing about what the answer will be. It runs outside every lock, may call the table, and
+  // must not throw. If max_held_writes are held, it is not called and the ticket says so.
+  // Throws std::bad_alloc.
+  HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
+
+  // Writes whose permits are out or in quarantine; zero for a partition that is not there.
+  // One short critical section.
+  [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
+
+  // Blocks until no write is in flight on the partition, or it is gone; false at the deadline.
+  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
+
+  // ---- replicas of a remote source of truth ----
+
+  // Takes the state if `epoch` is newer than the partition's, else returns false: idempotent, and
+  // right in any order of arrival. The generation becomes at least `epoch`. Permits that are out
+  // stay counted; that they are drained before the source flips is the source's business. Epochs
+  // stay unique only if one side draws them: a table that applies makes no transitions of its own
+  // on the same partitions. Requires epoch > zero() and <= Epoch::max(), else returns false.
+  // Throws std::bad_alloc.
+  bool apply(IdParameter id, const State& state, Epoch epoch);
+
+  // The same for a partition that is gone. Its epoch is remembered, so that an older state that
+  // arrives late is refused, until forget_erased.
+  bool apply_erase(IdParameter id, Epoch epoch);
+
+  // Forgets the erased partitions of epochs up to `up_to`: nothing as old as that will arrive any
+  // more. Proportional to the table, in short critical sections. Throws std::bad_alloc.
+  void forget_erased(Epoch up_to);
+
+ private:
+  using Traits = detail::IdTraits<Id>;
+  using Key = typename Traits::Key;
+  using Cell = detail::Cell<Traits::kMinWords, detail::words_for(sizeof(P))>;
+  using Words = typename Cell::Placement;
+  using View = detail::ShardView<Cell>;
+  using Shard = detail::Shard<Cell, Key>;
+  using Slot = typename Shard::Slot;
+  using Stock = detail::Stock<Cell>;
+  using Stamp = detail::Stamp;
+  using MutexLock = detail::MutexLock;
+
+  // What a partition looked like at one instant.
+  struct Snapshot {
+    Snapshot() = default;
+    Snapshot(const Cell& cell, Stamp now)
+        : stamp(now),
+          origin(cell.placement(now.active())),
+          destination(cell.placement(1 - now.active())) {}
+
+    [[nodiscard]] State state() const {
+      if (stamp.phase() == MigrationPhase::Settled) return State::active(from_words(origin));
+      return State::migrating(from_words(origin), from_words(destination), stamp.phase());
+    }
+
+    Stamp stamp = Stamp::never_used();
+    Words origin{};
+    Words destination{};  // while it is migrating
+  };
+
+  // What a transition does to a partition in a given phase.
+  struct Decision {
+    std::optional<MigrationError> refusal;
+    MigrationPhase next = MigrationPhase::Settled;
+    bool flips = false;
+  };
+
+  // A change that was made.
+  struct Change {
+    Epoch epoch;                           // zero: none was made
+    detail::WriteCounter* held = nullptr;  // whose held writes are to be resumed
+  };
+
+  static Words to_words(const P& placement) noexcept {
+    Words words{};
+    std::memcpy(words.data(), &placement, sizeof(P));
+    return words;
+  }
+  static P from_words(const Words& words) noexcept {
+    std::array<std::byte, sizeof(P)> bytes;
+    std::memcpy(bytes.data(), words.data(), sizeof(P));
+    return std::bit_cast<P>(bytes);
+  }
+
+  std::size_t shard_of(const Key& key) const noexcept {
+    return static_cast<std::size_t>(key.hash) & shard_mask_;
+  }
+  const View& view_for(const Key& key) const noexcept { return views_[shard_of(key)]; }
+  Shard& shard_for(const Key& key) const noexcept { return shards_[shard_of(key)]; }
+
+  // Inside the critical section, so that a partition's epochs are in the order of its changes
+  // (INV-E1), and before the stamp is stored, so that who sees the epoch sees the generation
+  // (INV-E2): the increment is sequenced before the stamp's release.
+  Epoch draw_epoch() noexcept {
+    const std::uint64_t drawn = generation_.fetch_add(1, std::memory_order_acq_rel) + 1;
+    assert(Epoch(drawn) <= Epoch::max());
+    return Epoch(drawn);
+  }
+
+  // For a table that applies: the epoch was drawn elsewhere.
+  void raise_generation(Epoch epoch) noexcept {
+    std::uint64_t now = generation_.load(std::memory_order_relaxed);
+    while (now < epoch.value() && !generation_.compare_exchange_weak(
+                                      now, epoch.value(), std::memory_order_acq_rel,
+                                      std::memory_order_relaxed)) {
+    }
+  }
+
+  // In one critical section of the key's shard, returns make(shard, slot, stock): the slot is the
+  // key's, or empty; where needs_cell(slot), there is memory for one insert.
+  template <typename NeedsCell, typename Make>
+  Change change_with_room(const Key& key, NeedsCell needs_cell, Make make);
+
+  // In one critical section, calls decide(shard, cell, stamp) for a partition that is there, and
+  // does as it says.
+  template <typename Decide>
+  TransitionResult transition(IdParameter id, Decide decide);
+
+  Permit acquire(const Key& key, std::optional<Epoch> expected);
+
+  // With the shard's mutex held:
+  Change publish(Shard& shard, Cell& cell, Epoch epoch, MigrationPhase phase,
+                 std::size_t active) noexcept;
+  [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const;
+  [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
+                                                     MigrationPhase now) {
+    if (!before.is_live() || before.phase() != MigrationPhase::Cutover) return nullptr;
+    if (now == MigrationPhase::Cutover) return nullptr;
+    detail::WriteCounter& counter = shard.counter(cell);
+    return counter.held().empty() ? nullptr : &counter;
+  }
+
+  // Without it:
+  void resume_held(Shard& shard, const Change& change);
+
+  // Read on every path, written by none after construction.
+  View* views_ = nullptr;
+  std::size_t shard_mask_ = 0;
+  Shard* shards_ = nullptr;
+  TableMemory& memory_;
+  Clock& clock_;
+  std::size_t max_held_writes_;
+
+  // Written by every change.
+  alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::size_t> held_count_{0};
+};
+
+using PlacementTable = BasicPlacementTable<>;
+using MigrationInfo = BasicMigrationInfo<Placement>;
+
+// ---------------------------------------------------------------------------------------------
+
+namespace detail {
+
+struct TableAccess {
+  template <typename P>
+  static BasicWritePermit<P> permit(P placement, Epoch epoch, CountedWrite write) noexcept {
+    return BasicWritePermit<P>(placement, epoch, std::move(write));
+  }
+  static HoldTicket ticket(ShardLock& shard, WriteCounter& counter,
+                           std::atomic<std::size_t>& held_count,
+                           std::shared_ptr<HeldWrite> write) noexcept {
+    return HoldTicket(shard, counter, held_count, std::move(write));
+  }
+};
+
+[[nodiscard]] constexpr std::size_t round_shards(std::size_t shards) noexcept {
+  if (shards == 0) return TableOptions::kDefaultShards;
+  return std::bit_ceil(std::min(shards, TableOptions::kMaxShards));
+}
+
+// A flag that one thread raises and one waits for.
+class Event {
+ public:
+  void raise() {
+    const MutexLock lock(mutex_);
+    raised_ = true;
+    changed_.Signal();
+  }
+  // False if `deadline` came first.
+  bool wait_until(absl::Time deadline) {
+    const MutexLock lock(mutex_);
+    while (!raised_) {
+      if (mutex_.wait(changed_, deadline)) return raised_;
+    }
+    return true;
+  }
+
+ private:
+  Mutex mutex_;
+  absl::CondVar changed_;
+  bool raised_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace detail
+
+template <PartitionKey Id, typename P>
+BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
+    : shard_mask_(detail::round_shards(options.shards) - 1),
+      memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
+      clock_(options.clock != nullptr ? *options.clock : Clock::system()),
+      max_held_writes_(options.max_held_writes) {
+  // The views stand apart from the mutexes, so that writers take no line away from readers.
+  const std::size_t view_bytes = shard_count() * sizeof(View);
+  const std::size_t shard_bytes = shard_count() * sizeof(Shard);
+  views_ = static_cast<View*>(memory_.allocate(view_bytes, MemoryUse::Directory));
+  try {
+    shards_ = static_cast<Shard*>(memory_.allocate(shard_bytes, MemoryUse::Directory));
+  } catch (...) {
+    memory_.deallocate(views_, view_bytes, MemoryUse::Directory);
+    throw;
+  }
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
+  }
+  try {
+    if (options.expected_partitions > 0) reserve(options.expected_partitions);
+  } catch (...) {
+    this->~BasicPlacementTable();
+    throw;
+  }
+}
+
+template <PartitionKey Id, typename P>
+BasicPlacementTable<Id, P>::~BasicPlacementTable() {
+  assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    assert(!shards_[i].has_writes_in_flight() && "a write permit outlives its table");
+    shards_[i].~Shard();
+  }
+  memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
+  memory_.deallocate(views_, shard_count() * sizeof(View), MemoryUse::Directory);
+}
+
+// ---- changes ----
+
+template <PartitionKey Id, typename P>
+template <typename NeedsCell, typename Make>
+auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell needs_cell, Make make)
+    -> Change {
+  Shard& shard = shard_for(key);
+  Stock stock(memory_);
+  for (;;) {
+    detail::Need need;
+    {
+      const MutexLock lock(shard.mutex);
+      shard.step();
+      Slot slot = shard.find(key);
+      if (needs_cell(slot)) {
+        need = shard.need_for(key, stock);
+        if (!need && shard.grow_if_due(stock)) slot = shard.find(key);
+      }
+      if (!need) return make(shard, slot, stock);
+    }
+    stock.provide(need);
+  }
+}
+
+template <PartitionKey Id, typename P>
+Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
+  const Key key = Traits::key(id);
+  const Change done = change_with_room(
+      key, [](const Slot& slot) { return !slot; },
+      [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        if (!slot) slot = shard.insert(key, stock);
+        Cell& cell = slot.cell();
+        const Stamp before = cell.stamp();
+        // Into the buffer that readers of the stamp before do not take for the origin.
+        const std::size_t buffer = 1 - before.active();
+        cell.store_placement(buffer, to_words(placement));
+        return publish(shard, cell, draw_epoch(), MigrationPhase::Settled, buffer);
+      });
+  resume_held(shard_for(key), done);
+  return done.epoch;
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::publish(Shard& shard, Cell& cell, Epoch epoch,
+                                         MigrationPhase phase, std::size_t active) noexcept
+    -> Change {
+  const Stamp before = cell.stamp();
+  cell.publish(Stamp::live(epoch, phase, active));
+  if (!before.is_live()) shard.count_live(1);
+  return Change{epoch, held_by(shard, cell, before, phase)};
+}
+
+template <PartitionKey Id, typename P>
+template <typename Decide>
+TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide decide) {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  Change done;
+  {
+    const MutexLock lock(shard.mutex);
+    shard.step();
+    const Slot slot = shard.find(key);
+    if (!slot || !slot.cell().stamp().is_live()) return MigrationError::UnknownPartition;
+    Cell& cell = slot.cell();
+    const Stamp now = cell.stamp();
+    const Decision decision = decide(shard, cell, now);
+    if (decision.refusal) return *decision.refusal;
+    done = publish(shard, cell, draw_epoch(), decision.next,
+                   decision.flips ? 1 - now.active() : now.active());
+  }
+  resume_held(shard, done);
+  return done.epoch;
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to) {
+  return transition(id, [&](Shard&, Cell& cell, Stamp now) -> Decision {
+    if (now.phase() != MigrationPhase::Settled) return {MigrationError::AlreadyMigrating};
+    cell.store_placement(1 - now.active(), to_words(to));
+    return {{}, MigrationPhase::Draining};
+  });
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id) {
+  return transition(id, [](Shard&, Cell&, Stamp now) -> Decision {
+    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+    if (now.phase() == MigrationPhase::Cutover) return {MigrationError::NotDraining};
+    return {{}, MigrationPhase::Cutover};  // (P3), once it is published
+  });
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id) {
+  return transition(id, [this](Shard& shard, Cell& cell, Stamp now) -> Decision {
+    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+    if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
+    if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
+    return {{}, MigrationPhase::Settled, /*flips=*/true};
+  });
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id) {
+  return transition(id, [](Shard&, Cell&, Stamp now) -> Decision {
+    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+    return {{}, MigrationPhase::Settled};
+  });
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id) {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  shard.step();
+  const Slot slot = shard.find(key);
+  if (!slot || !slot.cell().stamp().is_live()) return MigrationError::UnknownPartition;
+  if (slot.cell().stamp().phase() != MigrationPhase::Settled) {
+    return MigrationError::AlreadyMigrating;
+  }
+  // The phase is open, so a look at the count would not do: the counter is closed in the same
+  // instant in which it is found to be zero.
+  static_cast<void>(in_flight(shard, slot.cell()));
+  if (!shard.counter(slot.cell()).close_if_idle()) return MigrationError::WritesInFlight;
+  const Epoch epoch = draw_epoch();
+  shard.erase(slot);
+  shard.count_live(-1);
+  return epoch;
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
+  // Hashing spreads ids over the shards as balls over bins: some get a few deviations more.
+  const std::size_t mean = partitions / shard_count();
+  std::size_t deviation = 1;
+  while (deviation * deviation < mean) ++deviation;
+  const std::size_t room = std::min(partitions, mean + 4 * deviation + 4);
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    Shard& shard = shards_[i];
+    Stock stock(memory_);
+    for (bool done = false; !done;) {
+      detail::Need need;
+      {
+        const MutexLock lock(shard.mutex);
+        shard.step();
+        need = shard.need_for_room(room, stock);
+        if (!need) done = shard.make_room(room, stock);
+      }
+      stock.provide(need);
+    }
+  }
+}
+
+// ---- reads ----
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::get(IdParameter id) const -> std::optional<PlacementAt> {
+  const Key key = Traits::key(id);
+  Stamp stamp = Stamp::never_used();
+  Words origin{};
+  const bool found = view_for(key).lookup(key, [&](const Cell& cell, Stamp now) {
+    stamp = now;
+    origin = cell.placement(now.active());
+    return true;
+  });
+  if (!found || !stamp.is_live()) return std::nullopt;
+  return PlacementAt{from_words(origin), stamp.epoch(), stamp.phase()};
+}
+
+template <PartitionKey Id, typename P>
+WriteAdmission BasicPlacementTable<Id, P>::admit_write(IdParameter id, Epoch epoch) const {
+  const Key key = Traits::key(id);
+  bool admitted = false;
+  const bool found = view_for(key).lookup(key, [&](const Cell&, Stamp now) {
+    admitted = now.is_open() && now.epoch() == epoch;
+    return true;
+  });
+  return found && admitted ? WriteAdmission::Admit : WriteAdmission::Reject;
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::state(IdParameter id) const -> std::optional<StateAt> {
+  const Key key = Traits::key(id);
+  Snapshot snapshot;
+  const bool found = view_for(key).lookup(key, [&](const Cell& cell, Stamp now) {
+    snapshot = Snapshot(cell, now);
+    return true;
+  });
+  if (!found || !snapshot.stamp.is_live()) return std::nullopt;
+  return StateAt{snapshot.state(), snapshot.stamp.epoch()};
+}
+
+template <PartitionKey Id, typename P>
+bool BasicPlacementTable<Id, P>::contains(IdParameter id) const {
+  const Key key = Traits::key(id);
+  bool live = false;
+  const bool found = view_for(key).lookup(key, [&](const Cell&, Stamp now) {
+    live = now.is_live();
+    return true;
+  });
+  return found && live;
+}
+
+template <PartitionKey Id, typename P>
+Epoch BasicPlacementTable<Id, P>::current_epoch() const noexcept {
+  return Epoch(generation_.load(std::memory_order_acquire));
+}
+
+template <PartitionKey Id, typename P>
+std::size_t BasicPlacementTable<Id, P>::size() const noexcept {
+  std::size_t sum = 0;
+  for (std::size_t i = 0; i < shard_count(); ++i) sum += shards_[i].size();
+  return sum;
+}
+
+// A range of hashes at a time. A hash never changes, while cells move from array to array; so what
+// is there throughout is in one range, once, however the shard grows meanwhile.
+template <PartitionKey Id, typename P>
+template <typename F>
+void BasicPlacementTable<Id, P>::for_each(F&& f) const {
+  struct Entry {
+    typename Traits::Owned id{};
+    std::uint64_t hash = 0;
+    Snapshot snapshot;
+  };
+  constexpr unsigned kLog2Homes = 4;  // to a range
+  constexpr std::uint64_t kLastHash = ~std::uint64_t{0};
+  std::vector<Entry> entries;  // its strings are used again by range after range
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    const View& view = views_[i];
+    std::uint64_t first = 0;
+    for (std::uint64_t last = 0; last != kLastHash; first = last + 1) {
+      const unsigned log2 = view.log2_capacity();
+      last = log2 <= kLog2Homes ? kLastHash : first | (kLastHash >> (log2 - kLog2Homes));
+      std::size_t count = 0;
+      const auto collect = [&](const Cell& cell, Stamp stamp) {
+        if (!stamp.is_live()) return true;
+        if (count == entries.size()) entries.emplace_back();
+        Entry& entry = entries[count];
+        if (!cell.copy_id(entry.id, stamp)) return false;
+        entry.hash = Key(entry.id).hash;
+        entry.snapshot = Snapshot(cell, stamp);
+        if (entry.hash < first || entry.hash > last) return true;
+        // In both arrays, if it was moved meanwhile: either is as it was at one instant.
+        const auto end = entries.begin() + static_cast<std::ptrdiff_t>(count);
+        const bool known = std::any_of(entries.begin(), end, [&](const Entry& other) {
+          return other.hash == entry.hash && other.id == entry.id;
+        });
+        if (!known) ++count;
+        return true;
+      };
+      while (!view.scan(first, last, collect)) count = 0;
+      for (std::size_t n = 0; n < count; ++n) {
+        const Entry& entry = entries[n];
+        f(Traits::view(entry.id), entry.snapshot.state(), entry.snapshot.stamp.epoch());
+      }
+    }
+  }
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo> {
+  std::vector<MigrationInfo> found;
+  for_each([&](IdView id, const State& state, Epoch epoch) {
+    if (!state.is_migrating()) return;
+    found.push_back({Traits::print(id), state.read_placement(), *state.destination(),
+                     state.phase(), epoch, writes_in_flight(id)});
+  });
+  return found;
+}
+
+// ---- counted writes ----
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> expected) -> Permit {
+  Shard& shard = shard_for(key);
+  const View& view = view_for(key);
+  for (;;) {
+    const std::uint64_t version = view.version();
+    const Cell* found_at = nullptr;
+    Stamp stamp = Stamp::never_used();
+    Words origin{};
+    detail::WriteCounter* counter = nullptr;
+    const bool found = view.lookup(key, [&](const Cell& cell, Stamp now) {
+      found_at = &cell;
+      stamp = now;
+      origin = cell.placement(now.active());
+      counter = &shard.counter(cell);
+      return true;
+    });
+    if (!found || !stamp.is_live()) return Permit(WriteRefusal::UnknownPartition);
+    if (!stamp.is_open()) return Permit(WriteRefusal::Cutover);
+    if (expected && stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
+    if (!counter->enter()) {  // (P1)
+      // The partition's erase is between closing the counter and publishing that it is gone.
+      const MutexLock lock(shard.mutex);
+      continue;
+    }
+    detail::CountedWrite write(shard, *counter, clock_);
+    // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is
+    // this partition's. The version says that the cell was not reused for it meanwhile, in
+    // between with other words. If either is not so, `write` takes the count back.
+    if (found_at->is_still_in_total_order(stamp) && view.is_still(version)) {
+      return detail::TableAccess::permit(from_words(origin), stamp.epoch(), std::move(write));
+    }
+  }
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time deadline)
+    -> Permit {
+  for (;;) {
+    Permit permit = acquire_write(id);
+    if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
+    detail::Event left_cutover;
+    HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
+    if (ticket.refusal()) return Permit(*ticket.refusal());
+    if (left_cutover.wait_until(deadline)) continue;
+    if (ticket.cancel()) return Permit(WriteRefusal::DeadlineExceeded);
+    // The transition came first, and its thread is about to raise the event.
+    static_cast<void>(left_cutover.wait_until(absl::InfiniteFuture()));
+  }
+}
+
+template <PartitionKey Id, typename P>
+HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<void()> resume) {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  auto write = std::make_shared<detail::HeldWrite>(std::move(resume));
+  {
+    const MutexLock lock(shard.mutex);
+    const Slot slot = shard.find(key);
+    // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
+    if (slot && slot.cell().stamp().is_live() &&
+        slot.cell().stamp().phase() == MigrationPhase::Cutover) {
+      // A bound, not a synchronization.
+      if (held_count_.fetch_add(1, std::memory_order_relaxed) >= max_held_writes_) {
+        held_count_.fetch_sub(1, std::memory_order_relaxed);
+        return HoldTicket(WriteRefusal::TooManyHeld);
+      }
+      detail::WriteCounter& counter = shard.counter(slot.cell());
+      write->cutover = slot.cell().stamp().epoch();
+      counter.held().add(write);
+      return detail::TableAccess::ticket(shard, counter, held_count_, std::move(write));
+    }
+  }
+  write->resume();
+  return HoldTicket();
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change) {
+  if (change.held == nullptr) return;
+  for (;;) {
+    std::shared_ptr<detail::HeldWrite> write;
+    {
+      const MutexLock lock(shard.mutex);
+      write = change.held->held().take_before(change.epoch);
+    }
+    if (write == nullptr) return;
+    held_count_.fetch_sub(1, std::memory_order_relaxed);
+    write->resume();
+  }
+}
+
+template <PartitionKey Id, typename P>
+std::size_t BasicPlacementTable<Id, P>::in_flight(Shard& shard, const Cell& cell) const {
+  detail::WriteCounter& counter = shard.counter(cell);
+  if (counter.end_quarantine(clock_)) shard.drained.SignalAll();
+  return static_cast<std::size_t>(counter.in_flight());
+}
+
+template <PartitionKey Id, typename P>
+std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  const Slot slot = shard.find(key);
+  return slot ? in_flight(shard, slot.cell()) : 0;
+}
+
+template <PartitionKey Id, typename P>
+bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  for (bool timed_out = false;;) {
+    // Found anew each time: while this thread waits, the cell may move.
+    const Slot slot = shard.find(key);
+    if (!slot || in_flight(shard, slot.cell()) == 0) return true;
+    if (timed_out) return false;
+    detail::WriteCounter& counter = shard.counter(slot.cell());
+    counter.await();
+    // Whoever leaves from now on sees that it is awaited; who left before is seen here.
+    if (counter.in_flight() != 0) {
+      const absl::Time quarantine_over = absl::Now() + (counter.quarantine_ends() - clock_.now());
+      const bool woken = !shard.mutex.wait(shard.drained, std::min(deadline, quarantine_over));
+      timed_out = !woken && absl::Now() >= deadline;
+    }
+    counter.await_no_more();
+  }
+}
+
+// ---- replicas of a remote source of truth ----
+
+template <PartitionKey Id, typename P>
+bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch epoch) {
+  if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
+  const Key key = Traits::key(id);
+  const MigrationPhase phase = state.phase();
+  const Words from = to_words(state.read_placement());
+  // Both buffers are to be written, and readers look at the active one: unless that is to stay as
+  // it is, the partition gets a second cell, and the first gives way to it.
+  const auto needs_cell = [&](const Slot& slot) {
+    return !slot || (slot.cell().stamp().is_live() && phase != MigrationPhase::Settled &&
+                     slot.cell().stamp().epoch() < epoch &&
+                     slot.cell().placement(slot.cell().stamp().active()) != from);
+  };
+  const Change done = change_with_room(
+      key, needs_cell, [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
+        raise_generation(epoch);
+        const bool second = slot && needs_cell(slot);
+        const Slot first = slot;
+        if (second) slot = shard.duplicate(slot);
+        if (!slot) slot = shard.insert(key, stock);
+        Cell& cell = slot.cell();
+        const Stamp before = first ? first.cell().stamp() : cell.stamp();
+        std::size_t active = before.active();
+        if (phase == MigrationPhase::Settled || !before.is_live()) active = 1 - active;
+        cell.store_placement(active, from);
+        if (phase != MigrationPhase::Settled) {
+          cell.store_placement(1 - active, to_words(*state.destination()));
+        }
+        cell.publish(Stamp::live(epoch, phase, active));
+        if (second) shard.give_way(first);
+        if (!before.is_live()) shard.count_live(1);
+        return Change{epoch, held_by(shard, cell, before, phase)};
+      });
+  resume_held(shard_for(key), done);
+  return done.epoch != Epoch::zero();
+}
+
+template <PartitionKey Id, typename P>
+bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
+  if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
+  const Key key = Traits::key(id);
+  const Change done = change_with_room(
+      key, [](const Slot& slot) { return !slot; },
+      [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
+        raise_generation(epoch);
+        if (!slot) slot = shard.insert(key, stock);
+        Cell& cell = slot.cell();
+        const Stamp before = cell.stamp();
+        cell.publish(Stamp::erased(epoch));
+        if (before.is_live()) shard.count_live(-1);
+        return Change{epoch, held_by(shard, cell, before, MigrationPhase::Settled)};
+      });
+  resume_held(shard_for(key), done);
+  return done.epoch != Epoch::zero();
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    Shard& shard = shards_[i];
+    for (std::size_t at = 0, end = 1; at < end;) {
+      const MutexLock lock(shard.mutex);
+      // Growth moves cells forward only, into the array that this comes to as well.
+      shard.step();
+      end = shard.forget_erased(at, up_to);
+    }
+  }
+}
+
+}  // namespace v1
+}  // namespace placement
+
+#endif  // PLACEMENT_PLACEMENT_TABLE_HPP_
