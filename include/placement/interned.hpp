@@ -71,7 +71,8 @@ class InternPool {
 //   };
 //
 // T needs `==` and a hash (`AbslHashValue` or `std::hash`). Interning keeps every distinct value
-// for the life of the process: right for names and topologies, wrong for a value a request makes up.
+// for the life of the process: right for names and topologies, wrong for a value a request makes
+// up.
 //
 // Progress: construction takes one process-wide mutex a type T; everything else is wait-free.
 template <typename T>

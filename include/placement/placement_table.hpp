@@ -82,13 +82,15 @@ struct BasicMigrationInfo {
 
 // A concurrent, epoch-versioned map from partition to placement, with each partition's migration.
 //
-//   state       | set(p)    begin_migration(to)  enter_cutover     complete_migration   abort_migration   erase
+//   state       | set(p)    begin_migration(to)  enter_cutover     complete_migration
+//   abort_migration   erase
 //   ------------+--------------------------------------------------------------------------------------------------
-//   absent      | Active(p) UnknownPartition     UnknownPartition  UnknownPartition     UnknownPartition  UnknownPartition
-//   Active(from)| Active(p) Draining(from, to)   NotMigrating      NotMigrating         NotMigrating      absent (1)
-//   Draining    | Active(p) AlreadyMigrating     Cutover           NotCutover           Active(from)      AlreadyMigrating
-//   Cutover     | Active(p) AlreadyMigrating     NotDraining       Active(to) (1)       Active(from)      AlreadyMigrating
-//   (1) or WritesInFlight, while permits on the partition are out
+//   absent      | Active(p) UnknownPartition     UnknownPartition  UnknownPartition
+//   UnknownPartition  UnknownPartition Active(from)| Active(p) Draining(from, to)   NotMigrating
+//   NotMigrating         NotMigrating      absent (1) Draining    | Active(p) AlreadyMigrating
+//   Cutover           NotCutover           Active(from)      AlreadyMigrating Cutover     |
+//   Active(p) AlreadyMigrating     NotDraining       Active(to) (1)       Active(from)
+//   AlreadyMigrating (1) or WritesInFlight, while permits on the partition are out
 //
 // Every success draws a fresh epoch and stamps the partition with it; a refusal changes nothing.
 //
@@ -139,7 +141,8 @@ class BasicPlacementTable {
                 "placement::Interned<YourType>");
 
  public:
-  using IdParameter = typename detail::IdTraits<Id>::Parameter;  // text: anything like a string view
+  using IdParameter =
+      typename detail::IdTraits<Id>::Parameter;  // text: anything like a string view
   using IdView = typename detail::IdTraits<Id>::View;
   using PlacementAt = BasicPlacementAt<P>;
   using State = BasicPartitionState<P>;
@@ -334,9 +337,9 @@ class BasicPlacementTable {
   // For a table that applies: the epoch was drawn elsewhere.
   void raise_generation(Epoch epoch) noexcept {
     std::uint64_t now = generation_.load(std::memory_order_relaxed);
-    while (now < epoch.value() && !generation_.compare_exchange_weak(
-                                      now, epoch.value(), std::memory_order_acq_rel,
-                                      std::memory_order_relaxed)) {
+    while (now < epoch.value() &&
+           !generation_.compare_exchange_weak(now, epoch.value(), std::memory_order_acq_rel,
+                                              std::memory_order_relaxed)) {
     }
   }
 
@@ -354,8 +357,9 @@ class BasicPlacementTable {
 
   // With the shard's mutex held:
   Change publish(Shard& shard, Cell& cell, Epoch epoch, MigrationPhase phase,
-                 std::size_t active) noexcept;
-  [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const;
+                 std::size_t active) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
                                                      MigrationPhase now) {
     if (!before.is_live() || before.phase() != MigrationPhase::Cutover) return nullptr;
@@ -561,12 +565,13 @@ TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id) {
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id) {
-  return transition(id, [this](Shard& shard, Cell& cell, Stamp now) -> Decision {
-    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
-    if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
-    if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
-    return {{}, MigrationPhase::Settled, /*flips=*/true};
-  });
+  return transition(
+      id, [this](Shard& shard, Cell& cell, Stamp now) ABSL_NO_THREAD_SAFETY_ANALYSIS -> Decision {
+        if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+        if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
+        if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
+        return {{}, MigrationPhase::Settled, /*flips=*/true};
+      });
 }
 
 template <PartitionKey Id, typename P>
@@ -733,8 +738,8 @@ auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo
   std::vector<MigrationInfo> found;
   for_each([&](IdView id, const State& state, Epoch epoch) {
     if (!state.is_migrating()) return;
-    found.push_back({Traits::print(id), state.read_placement(), *state.destination(),
-                     state.phase(), epoch, writes_in_flight(id)});
+    found.push_back({Traits::print(id), state.read_placement(), *state.destination(), state.phase(),
+                     epoch, writes_in_flight(id)});
   });
   return found;
 }
@@ -898,7 +903,9 @@ bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch
         const Stamp before = first ? first.cell().stamp() : cell.stamp();
         std::size_t active = before.active();
         if (phase == MigrationPhase::Settled || !before.is_live()) active = 1 - active;
-        cell.store_placement(active, from);
+        if (active != before.active() || !before.is_live() || second) {
+          cell.store_placement(active, from);
+        }
         if (phase != MigrationPhase::Settled) {
           cell.store_placement(1 - active, to_words(*state.destination()));
         }

@@ -13,7 +13,8 @@
 namespace placement {
 inline namespace v1 {
 
-// What a piece of a table's memory is for, so that an implementation can account for it or place it.
+// What a piece of a table's memory is for, so that an implementation can account for it or place
+// it.
 enum class MemoryUse {
   Directory,  // the shards and where their arrays are; allocated once
   Cells,      // arrays of cells
@@ -89,7 +90,7 @@ class SystemMemory final : public TableMemory {
       return;
     }
 #endif
-    ::operator delete(memory, bytes, std::align_val_t{kCacheLine});
+    ::operator delete(memory, std::align_val_t{kCacheLine});
   }
 
   bool discard(void* memory, std::size_t bytes) noexcept override {

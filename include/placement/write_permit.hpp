@@ -93,7 +93,8 @@ class CountedWrite {
 
   // Uncounts one, and wakes whoever waits for the last.
   static void leave(ShardLock& shard, WriteCounter& counter) noexcept {
-    if (!counter.leave()) [[likely]] return;
+    if (!counter.leave()) [[likely]]
+      return;
     const MutexLock lock(shard.mutex);
     shard.drained.SignalAll();
   }

@@ -71,7 +71,8 @@ class CellArray {
   void scrub(TableMemory& memory, std::size_t from, std::size_t to) const noexcept {
     if (bytes() >= TableMemory::kDiscardableBytes) {
       const auto base = reinterpret_cast<std::uintptr_t>(begin());
-      const std::size_t first = (base + std::max(from, kHeaderBytes) + kPage - 1) / kPage * kPage - base;
+      const std::size_t first =
+          (base + std::max(from, kHeaderBytes) + kPage - 1) / kPage * kPage - base;
       const std::size_t last = (base + to) / kPage * kPage - base;
       if (first < last && memory.discard(begin() + first, last - first)) {
         store_zeros(from, first);

@@ -20,13 +20,14 @@ inline namespace v1 {
 // What identifies a partition: text of any length and content, or an integer or enumeration of at
 // most 64 bits.
 template <typename Id>
-concept PartitionKey = std::same_as<Id, std::string> ||
-                       ((std::integral<Id> || std::is_enum_v<Id>) && sizeof(Id) <= 8);
+concept PartitionKey =
+    std::same_as<Id, std::string> || ((std::integral<Id> || std::is_enum_v<Id>) && sizeof(Id) <= 8);
 
 namespace detail {
 
 // A view of a text id as a parameter: made from anything that has data() and size() of char, so
-// that abseil's own string_view (not the standard one in older releases) is as welcome as a literal.
+// that abseil's own string_view (not the standard one in older releases) is as welcome as a
+// literal.
 class TextId {
  public:
   TextId(const char* text) noexcept : bytes_(text) {}  // NOLINT: a parameter type converts

@@ -436,10 +436,10 @@ class Shard : public ShardLock {
   TableMemory* memory_ = nullptr;
   Array array_ ABSL_GUARDED_BY(mutex) = Array::nothing();  // as the view has it
   Array next_ ABSL_GUARDED_BY(mutex) = kNoArray;           // as the view has it
-  std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;  // cells with an id, in both arrays
-  std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;     // cells of the target that had an id
-  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;  // cells of array_ before it are moved
-  Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;   // scrubbed, of array_'s capacity or smaller
+  std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
+  std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that had an id
+  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;         // cells of array_ before it are moved
+  Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;  // scrubbed, of array_'s capacity or smaller
   Array retired_ ABSL_GUARDED_BY(mutex) = kNoArray;
   std::size_t scrubbed_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of retired_ that are clean
   Array owned_ ABSL_GUARDED_BY(mutex) = kNoArray;    // a list

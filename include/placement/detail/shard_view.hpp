@@ -54,9 +54,11 @@ class alignas(kCacheLine / 2) ShardView {
       Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
       if (found == Found::No) {
         const std::uint64_t next = next_.load(std::memory_order_acquire);
-        if (next != 0) [[unlikely]] found = probe(Array(next), key, copy);
+        if (next != 0) [[unlikely]]
+          found = probe(Array(next), key, copy);
       }
-      if (found != Found::Torn && is_still(version)) [[likely]] return found == Found::Yes;
+      if (found != Found::Torn && is_still(version)) [[likely]]
+        return found == Found::Yes;
     }
   }
 
@@ -67,7 +69,8 @@ class alignas(kCacheLine / 2) ShardView {
   template <typename Visit>
   [[nodiscard]] bool scan(std::uint64_t first, std::uint64_t last, Visit&& visit) const {
     const std::uint64_t version = version_.load(std::memory_order_acquire);
-    if (!scan_array(Array(array_.load(std::memory_order_acquire)), first, last, visit)) return false;
+    if (!scan_array(Array(array_.load(std::memory_order_acquire)), first, last, visit))
+      return false;
     const std::uint64_t next = next_.load(std::memory_order_acquire);
     if (next != 0 && !scan_array(Array(next), first, last, visit)) return false;
     return is_still(version);

@@ -159,8 +159,7 @@ class WriteCounters {
     return chunk_size(chunk_count_) * sizeof(WriteCounter);
   }
   void adopt(void* chunk) noexcept {
-    chunks_[chunk_count_].store(reinterpret_cast<std::uintptr_t>(chunk),
-                                std::memory_order_release);
+    chunks_[chunk_count_].store(reinterpret_cast<std::uintptr_t>(chunk), std::memory_order_release);
     capacity_ += static_cast<std::uint32_t>(chunk_size(chunk_count_));
     ++chunk_count_;
   }
