@@ -80,6 +80,12 @@ struct BasicMigrationInfo {
   std::size_t writes_in_flight;
 };
 
+// What a cutover cost its writers.
+struct HeldWriteStats {
+  std::size_t count = 0;
+  absl::Duration longest;
+};
+
 // A concurrent, epoch-versioned map from partition to placement, with each partition's migration.
 //
 //   state       | set(p)    begin_migration(to)  enter_cutover     complete_migration
@@ -168,14 +174,20 @@ class BasicPlacementTable {
 
   // Active(from) -> Draining(from, to).
   TransitionResult begin_migration(IdParameter id, P to);
+
+  // The next three take, if the caller gives it, the epoch that the migration's last transition
+  // stamped: if the partition's is another, that migration is over, or someone else has moved it
+  // on, and they are refused with NotMigrating. So of two that drive one partition one wins each
+  // step, and neither meddles with a later migration.
+
   // Draining -> Cutover: from now on no write is admitted.
-  TransitionResult enter_cutover(IdParameter id);
+  TransitionResult enter_cutover(IdParameter id, std::optional<Epoch> expected = {});
   // Cutover(from, to) -> Active(to): the flip. Refused with WritesInFlight while permits on the
   // partition are out. It may be so refused for an instant although none is: an acquire_write that
   // meets the cutover counts itself before it sees it, and then takes that back. Ask again.
-  TransitionResult complete_migration(IdParameter id);
+  TransitionResult complete_migration(IdParameter id, std::optional<Epoch> expected = {});
   // Draining or Cutover -> Active(from). Permits that are out stay good: they are for `from`.
-  TransitionResult abort_migration(IdParameter id);
+  TransitionResult abort_migration(IdParameter id, std::optional<Epoch> expected = {});
   // Active -> absent. Refused with WritesInFlight as complete_migration is.
   TransitionResult erase(IdParameter id);
 
@@ -244,6 +256,10 @@ class BasicPlacementTable {
   // One short critical section.
   [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
 
+  // The writes that hold and acquire_write_until held back since the partition last entered
+  // cutover. One short critical section.
+  [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
+
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline.
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
 
@@ -301,6 +317,10 @@ class BasicPlacementTable {
     MigrationPhase next = MigrationPhase::Settled;
     bool flips = false;
   };
+
+  static bool is_over(Stamp now, std::optional<Epoch> expected) noexcept {
+    return now.phase() == MigrationPhase::Settled || (expected && now.epoch() != *expected);
+  }
 
   // A change that was made.
   struct Change {
@@ -555,29 +575,37 @@ TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P t
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id) {
-  return transition(id, [](Shard&, Cell&, Stamp now) -> Decision {
-    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id,
+                                                           std::optional<Epoch> expected) {
+  return transition(id, [expected](Shard& shard, Cell& cell, Stamp now) -> Decision {
+    if (is_over(now, expected)) return {MigrationError::NotMigrating};
     if (now.phase() == MigrationPhase::Cutover) return {MigrationError::NotDraining};
+    shard.counter(cell).held().start_counting();
     return {{}, MigrationPhase::Cutover};  // (P3), once it is published
   });
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id) {
-  return transition(
-      id, [this](Shard& shard, Cell& cell, Stamp now) ABSL_NO_THREAD_SAFETY_ANALYSIS -> Decision {
-        if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
-        if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
-        if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
-        return {{}, MigrationPhase::Settled, /*flips=*/true};
-      });
+TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id,
+                                                                std::optional<Epoch> expected) {
+  return transition(id,
+                    [this, expected](Shard& shard, Cell& cell, Stamp now)
+                        ABSL_NO_THREAD_SAFETY_ANALYSIS -> Decision {
+                          if (now.phase() == MigrationPhase::Settled)
+                            return {MigrationError::NotMigrating};
+                          if (now.phase() == MigrationPhase::Draining)
+                            return {MigrationError::NotCutover};
+                          if (in_flight(shard, cell) != 0)
+                            return {MigrationError::WritesInFlight};  // (P4)
+                          return {{}, MigrationPhase::Settled, /*flips=*/true};
+                        });
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id) {
-  return transition(id, [](Shard&, Cell&, Stamp now) -> Decision {
-    if (now.phase() == MigrationPhase::Settled) return {MigrationError::NotMigrating};
+TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id,
+                                                             std::optional<Epoch> expected) {
+  return transition(id, [expected](Shard&, Cell&, Stamp now) -> Decision {
+    if (is_over(now, expected)) return {MigrationError::NotMigrating};
     return {{}, MigrationPhase::Settled};
   });
 }
@@ -815,6 +843,8 @@ HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<v
       }
       detail::WriteCounter& counter = shard.counter(slot.cell());
       write->cutover = slot.cell().stamp().epoch();
+      write->since = clock_.now();
+      write->clock = &clock_;
       counter.held().add(write);
       return detail::TableAccess::ticket(shard, counter, held_count_, std::move(write));
     }
@@ -852,6 +882,17 @@ std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
   const MutexLock lock(shard.mutex);
   const Slot slot = shard.find(key);
   return slot ? in_flight(shard, slot.cell()) : 0;
+}
+
+template <PartitionKey Id, typename P>
+HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  const Slot slot = shard.find(key);
+  if (!slot) return {};
+  const detail::HeldWrites& held = shard.counter(slot.cell()).held();
+  return {held.count(), held.longest()};
 }
 
 template <PartitionKey Id, typename P>

@@ -101,7 +101,7 @@ class alignas(kCacheLine) WriteCounter {
   // Uncounts the quarantined writes if their time is over. True if someone waits for that.
   bool end_quarantine(const Clock& clock) noexcept {
     if (quarantined_ == 0 || clock.now() < quarantine_ends()) return false;
-    const std::uint64_t count = std::exchange(quarantined_, 0);
+    const std::uint64_t count = std::exchange(quarantined_, 0U);
     quarantined_until_ = 0;
     const std::uint64_t before = state_.fetch_sub(count, std::memory_order_seq_cst);
     return (before & kCountMask) == count && (before & kAwaited) != 0;
@@ -126,7 +126,7 @@ class alignas(kCacheLine) WriteCounter {
   // Guarded by the shard's mutex:
   std::uint32_t next_free_;
   std::uint32_t waiters_;
-  std::uint64_t quarantined_;
+  std::uint32_t quarantined_;
   std::int64_t quarantined_until_;  // nanoseconds since the epoch of the table's clock
   HeldWrites held_;
 };
