@@ -58,7 +58,7 @@ struct MigrationPolicy {
   absl::Duration max_cutover = absl::Seconds(30);       // from cutover to the flip
   absl::Duration write_barrier = absl::ZeroDuration();  // extra wait after cutover, for writers
                                                         // that use admit_write alone
-  int max_copy_rounds = 16;  // at least one is made
+  int max_copy_rounds = 16;                             // at least one is made
 };
 
 enum class MigrationStep { Begin, Copy, Cutover, Drain, Barrier, Finish, Flip };

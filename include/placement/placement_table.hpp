@@ -520,7 +520,8 @@ Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
   const Key key = Traits::key(id);
   const Change done = change_with_room(
       key, [](const Slot& slot) { return !slot; },
-      [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      [&](Shard& shard, Slot slot, Stock& stock) {
+        shard.mutex.assert_held();
         if (!slot) slot = shard.insert(key, stock);
         Cell& cell = slot.cell();
         const Stamp before = cell.stamp();
@@ -580,6 +581,7 @@ TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id,
   return transition(id, [expected](Shard& shard, Cell& cell, Stamp now) -> Decision {
     if (is_over(now, expected)) return {MigrationError::NotMigrating};
     if (now.phase() == MigrationPhase::Cutover) return {MigrationError::NotDraining};
+    shard.mutex.assert_held();
     shard.counter(cell).held().start_counting();
     return {{}, MigrationPhase::Cutover};  // (P3), once it is published
   });
@@ -588,17 +590,13 @@ TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id,
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id,
                                                                 std::optional<Epoch> expected) {
-  return transition(id,
-                    [this, expected](Shard& shard, Cell& cell, Stamp now)
-                        ABSL_NO_THREAD_SAFETY_ANALYSIS -> Decision {
-                          if (now.phase() == MigrationPhase::Settled)
-                            return {MigrationError::NotMigrating};
-                          if (now.phase() == MigrationPhase::Draining)
-                            return {MigrationError::NotCutover};
-                          if (in_flight(shard, cell) != 0)
-                            return {MigrationError::WritesInFlight};  // (P4)
-                          return {{}, MigrationPhase::Settled, /*flips=*/true};
-                        });
+  return transition(id, [this, expected](Shard& shard, Cell& cell, Stamp now) -> Decision {
+    shard.mutex.assert_held();
+    if (is_over(now, expected)) return {MigrationError::NotMigrating};
+    if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
+    if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
+    return {{}, MigrationPhase::Settled, /*flips=*/true};
+  });
 }
 
 template <PartitionKey Id, typename P>
@@ -932,29 +930,29 @@ bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch
                      slot.cell().stamp().epoch() < epoch &&
                      slot.cell().placement(slot.cell().stamp().active()) != from);
   };
-  const Change done = change_with_room(
-      key, needs_cell, [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
-        raise_generation(epoch);
-        const bool second = slot && needs_cell(slot);
-        const Slot first = slot;
-        if (second) slot = shard.duplicate(slot);
-        if (!slot) slot = shard.insert(key, stock);
-        Cell& cell = slot.cell();
-        const Stamp before = first ? first.cell().stamp() : cell.stamp();
-        std::size_t active = before.active();
-        if (phase == MigrationPhase::Settled || !before.is_live()) active = 1 - active;
-        if (active != before.active() || !before.is_live() || second) {
-          cell.store_placement(active, from);
-        }
-        if (phase != MigrationPhase::Settled) {
-          cell.store_placement(1 - active, to_words(*state.destination()));
-        }
-        cell.publish(Stamp::live(epoch, phase, active));
-        if (second) shard.give_way(first);
-        if (!before.is_live()) shard.count_live(1);
-        return Change{epoch, held_by(shard, cell, before, phase)};
-      });
+  const Change done = change_with_room(key, needs_cell, [&](Shard& shard, Slot slot, Stock& stock) {
+    shard.mutex.assert_held();
+    if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
+    raise_generation(epoch);
+    const bool second = slot && needs_cell(slot);
+    const Slot first = slot;
+    if (second) slot = shard.duplicate(slot);
+    if (!slot) slot = shard.insert(key, stock);
+    Cell& cell = slot.cell();
+    const Stamp before = first ? first.cell().stamp() : cell.stamp();
+    std::size_t active = before.active();
+    if (phase == MigrationPhase::Settled || !before.is_live()) active = 1 - active;
+    if (active != before.active() || !before.is_live() || second) {
+      cell.store_placement(active, from);
+    }
+    if (phase != MigrationPhase::Settled) {
+      cell.store_placement(1 - active, to_words(*state.destination()));
+    }
+    cell.publish(Stamp::live(epoch, phase, active));
+    if (second) shard.give_way(first);
+    if (!before.is_live()) shard.count_live(1);
+    return Change{epoch, held_by(shard, cell, before, phase)};
+  });
   resume_held(shard_for(key), done);
   return done.epoch != Epoch::zero();
 }
@@ -965,7 +963,8 @@ bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
   const Key key = Traits::key(id);
   const Change done = change_with_room(
       key, [](const Slot& slot) { return !slot; },
-      [&](Shard& shard, Slot slot, Stock& stock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      [&](Shard& shard, Slot slot, Stock& stock) {
+        shard.mutex.assert_held();
         if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
         raise_generation(epoch);
         if (!slot) slot = shard.insert(key, stock);

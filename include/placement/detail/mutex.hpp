@@ -46,6 +46,9 @@ class ABSL_LOCKABLE Mutex {
     mutex_.Unlock();
   }
 
+  // Tells clang's analysis, in a lambda that it cannot see through, what the caller holds.
+  void assert_held() const ABSL_ASSERT_EXCLUSIVE_LOCK() { mutex_.AssertHeld(); }
+
   // Waits on `changed`, giving the mutex up meanwhile, until a signal or `deadline`. May wake for
   // no reason. Returns true if the deadline has passed.
   bool wait(absl::CondVar& changed, absl::Time deadline)
