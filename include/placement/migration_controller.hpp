@@ -193,15 +193,19 @@ class BasicMigrationController {
     return run.from_draining();
   }
 
-  // The rest of a migration whose controller died, from whatever phase the table says. The write
-  // barrier and the cutover's time count from now.
+  // The rest of a migration whose controller died, from whatever phase the table says. It claims
+  // the migration first, so that of several who resume it only the last goes on to the flip, and so
+  // that the former controller, should it live, makes no further transition. What a mover that
+  // still runs writes to the destination the table cannot stop: be sure that it is dead, too.
+  // The write barrier and the cutover's time count from now.
   MigrationReport resume(IdParameter id, Mover& mover, std::stop_token stop = {}) {
     Run run(*this, id, mover, std::move(stop));
     run.enter(MigrationStep::Begin);
     const auto now = table_.state(id);
     if (!now) return run.refused(MigrationError::UnknownPartition);
-    if (!now->state.is_migrating()) return run.refused(MigrationError::NotMigrating);
-    run.own(now->epoch, now->state.phase());
+    const TransitionResult claimed = table_.claim_migration(id, now->epoch);
+    if (!claimed) return run.refused(claimed.error());
+    run.own(*claimed, now->state.phase());
     return now->state.phase() == MigrationPhase::Draining ? run.from_draining()
                                                           : run.from_cutover();
   }

@@ -175,7 +175,7 @@ class BasicPlacementTable {
   // Active(from) -> Draining(from, to).
   TransitionResult begin_migration(IdParameter id, P to);
 
-  // The next three take, if the caller gives it, the epoch that the migration's last transition
+  // The next four take, if the caller gives it, the epoch that the migration's last transition
   // stamped: if the partition's is another, that migration is over, or someone else has moved it
   // on, and they are refused with NotMigrating. So of two that drive one partition one wins each
   // step, and neither meddles with a later migration.
@@ -188,6 +188,9 @@ class BasicPlacementTable {
   TransitionResult complete_migration(IdParameter id, std::optional<Epoch> expected = {});
   // Draining or Cutover -> Active(from). Permits that are out stay good: they are for `from`.
   TransitionResult abort_migration(IdParameter id, std::optional<Epoch> expected = {});
+  // Draining or Cutover stays as it is, with a fresh epoch: whoever drove the migration so far
+  // finds his next transition refused. For taking over from a driver that died.
+  TransitionResult claim_migration(IdParameter id, std::optional<Epoch> expected = {});
   // Active -> absent. Refused with WritesInFlight as complete_migration is.
   TransitionResult erase(IdParameter id);
 
@@ -605,6 +608,15 @@ TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id,
   return transition(id, [expected](Shard&, Cell&, Stamp now) -> Decision {
     if (is_over(now, expected)) return {MigrationError::NotMigrating};
     return {{}, MigrationPhase::Settled};
+  });
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::claim_migration(IdParameter id,
+                                                             std::optional<Epoch> expected) {
+  return transition(id, [expected](Shard&, Cell&, Stamp now) -> Decision {
+    if (is_over(now, expected)) return {MigrationError::NotMigrating};
+    return {{}, now.phase()};
   });
 }
 

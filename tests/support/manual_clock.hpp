@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PLACEMENT_TESTS_SUPPORT_MANUAL_CLOCK_HPP_
+#define PLACEMENT_TESTS_SUPPORT_MANUAL_CLOCK_HPP_
+
+#include <atomic>
+#include <cstdint>
+
+#include <absl/time/time.h>
+#include <placement/clock.hpp>
+
+namespace placement::test {
+
+// A clock that stands still until a test moves it. Sleeping moves it to the time one sleeps until.
+class ManualClock final : public Clock {
+ public:
+  [[nodiscard]] absl::Time now() const noexcept override {
+    return absl::FromUnixNanos(nanoseconds_.load());
+  }
+  void sleep_until(absl::Time time) override {
+    if (time > now()) advance(time - now());
+  }
+  void advance(absl::Duration by) { nanoseconds_.fetch_add(absl::ToInt64Nanoseconds(by)); }
+
+ private:
+  std::atomic<std::int64_t> nanoseconds_{1'000'000'000};
+};
+
+}  // namespace placement::test
+
+#endif  // PLACEMENT_TESTS_SUPPORT_MANUAL_CLOCK_HPP_
