@@ -244,7 +244,7 @@ class BasicPlacementTable {
 
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
   // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
-  // once if max_held_writes wait. Blocks. Throws std::bad_alloc.
+  // once if max_held_writes wait. Deadlines are of absl::Now(). Blocks. Throws std::bad_alloc.
   Permit acquire_write_until(IdParameter id, absl::Time deadline);
 
   // The same for event loops. `resume` is called once, when the partition is not in cutover any
@@ -263,7 +263,8 @@ class BasicPlacementTable {
   // cutover. One short critical section.
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
-  // Blocks until no write is in flight on the partition, or it is gone; false at the deadline.
+  // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
+  // which is one of absl::Now().
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
 
   // ---- replicas of a remote source of truth ----
@@ -994,10 +995,12 @@ template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
   for (std::size_t i = 0; i < shard_count(); ++i) {
     Shard& shard = shards_[i];
+    std::uint64_t version = shard.view().version();
     for (std::size_t at = 0, end = 1; at < end;) {
       const MutexLock lock(shard.mutex);
-      // Growth moves cells forward only, into the array that this comes to as well.
       shard.step();
+      // In a new array the cells stand elsewhere.
+      if (std::exchange(version, shard.view().version()) != shard.view().version()) at = 0;
       end = shard.forget_erased(at, up_to);
     }
   }

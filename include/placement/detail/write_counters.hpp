@@ -27,7 +27,7 @@ inline namespace v1 {
 namespace detail {
 
 // What a shard shares with the permits on its partitions.
-struct alignas(2 * kCacheLine) ShardLock {
+struct alignas(kCacheLine) ShardLock {
   Mutex mutex;
   absl::CondVar drained;  // signalled when an awaited counter has come to zero
 };
