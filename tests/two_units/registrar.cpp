@@ -13,7 +13,8 @@ placement::PlacementTable& shared_table() {
 }
 
 placement::Epoch register_tenant(std::string_view tenant, std::string_view cluster) {
-  return shared_table().set(tenant, placement::Placement::dedicated_cluster(intern_cluster(cluster)));
+  return shared_table().set(tenant,
+                            placement::Placement::dedicated_cluster(intern_cluster(cluster)));
 }
 
 placement::ClusterId intern_cluster(std::string_view name) { return placement::ClusterId(name); }
