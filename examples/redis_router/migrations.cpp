@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "migrations.hpp"
+
+#include <absl/time/clock.h>
+
+#include <algorithm>
+#include <atomic>
+#include <stop_token>
+#include <thread>
+#include <utility>
+
+#include "log.hpp"
+#include "mover.hpp"
+#include "placement_commands.hpp"
+#include "resp.hpp"
+#include "text.hpp"
+
+namespace redis_router {
+namespace {
+
+using placement::ClusterId;
+using placement::MigrationOutcome;
+using placement::MigrationReport;
+using placement::MigrationStep;
+using placement::Placement;
+
+constexpr std::size_t kMostRunning = 16;
+constexpr std::size_t kMostRemembered = 256;
+constexpr std::size_t kMostLines = 200;
+// The origin's copy is of no use to anyone, but it is not worth keeping an operator waiting for it
+// for ever.
+constexpr absl::Duration kCleaningDeadline = absl::Seconds(60);
+constexpr absl::Duration kFirstCleaningPause = absl::Milliseconds(50);
+constexpr absl::Duration kLongestCleaningPause = absl::Seconds(2);
+
+placement::MigrationPolicy policy(const Options& options) {
+  placement::MigrationPolicy policy;
+  // Held writes are let go when this is over, before they have been held for too long.
+  policy.max_cutover = options.hold_timeout * 0.9;
+  policy.drain_deadline = policy.max_cutover;
+  policy.max_copy_rounds = 64;
+  return policy;
+}
+
+MoverOptions mover_options(const Options& options) {
+  MoverOptions mover;
+  mover.timeout = options.upstream_timeout;
+  mover.longest_finish = options.hold_timeout / 4;
+  return mover;
+}
+
+std::string microseconds(absl::Duration duration) {
+  return std::to_string(absl::ToInt64Microseconds(duration));
+}
+
+}  // namespace
+
+// One migration, from its begin to the last key removed at the origin.
+class Migrations::Run : public std::enable_shared_from_this<Run> {
+ public:
+  Run(Migrations& owner, std::string tenant, const ClusterOptions& from, const ClusterOptions& to,
+      Done done)
+      : owner_(owner),
+        directory_(owner.directory_),
+        tenant_(std::move(tenant)),
+        from_(from),
+        to_(to),
+        done_(std::move(done)),
+        dirty_(directory_.dirty_keys().track(tenant_)),
+        mover_(tenant_, from.endpoint, to.endpoint, *dirty_, mover_options(owner.options_),
+               [this](std::string line) { say(std::move(line)); }) {}
+
+  void start() {
+    thread_ = std::jthread([self = shared_from_this()](const std::stop_token& stop) mutable {
+      self->run(stop);
+      // Its owner keeps it, and joins this thread.
+      Migrations& owner = self->owner_;
+      owner.ended(std::exchange(self, nullptr));
+    });
+  }
+  void stop() { thread_.request_stop(); }
+  [[nodiscard]] const std::string& tenant() const noexcept { return tenant_; }
+
+  [[nodiscard]] Status status() const {
+    const std::lock_guard lock(mutex_);
+    Status status;
+    const auto field = [&](std::string_view name, std::string value) {
+      status.fields.emplace_back(name, std::move(value));
+    };
+    field("tenant", tenant_);
+    field("from", from_.name);
+    field("to", to_.name);
+    field("step", step_);
+    field("seconds", std::to_string(absl::ToInt64Seconds(absl::Now() - started_)));
+    field("copy_rounds", std::to_string(copy_rounds_));
+    field("keys_copied", std::to_string(mover_.keys_copied()));
+    field("keys_dirty", std::to_string(dirty_->size()));
+    if (report_) {
+      field("cutover_us", microseconds(report_->cutover));
+      field("drain_us", microseconds(report_->drain));
+      field("finish_us", microseconds(report_->finish));
+      field("writes_held", std::to_string(report_->writes_held));
+      field("longest_hold_us", microseconds(report_->longest_hold));
+      field("error", std::string(report_->status.message()));
+    }
+    status.lines = lines_;
+    return status;
+  }
+
+ private:
+  void run(const std::stop_token& stop) {
+    say(concat(tenant_, ": ", from_.name, " -> ", to_.name));
+    placement::MigrationController controller(directory_.table(), policy(owner_.options_));
+    controller.on_progress(
+        [this](const placement::MigrationProgress& progress) { on_progress(progress); });
+    MigrationReport report;
+    try {
+      report =
+          controller.run(tenant_, Placement::dedicated_cluster(ClusterId(to_.name)), mover_, stop);
+    } catch (const std::exception& error) {  // out of memory, most likely
+      report.outcome = MigrationOutcome::Aborted;
+      report.status = absl::InternalError(error.what());
+    }
+    directory_.dirty_keys().untrack(tenant_);
+    if (report.outcome != MigrationOutcome::Refused) directory_.touch(tenant_);
+    describe(report);
+    clean_up(report, stop);
+    answer(report);
+  }
+
+  void on_progress(const placement::MigrationProgress& progress) {
+    // A step begins when the transition before it has been made.
+    if (progress.step == MigrationStep::Drain ||
+        (progress.step == MigrationStep::Copy && progress.copy_round == 1)) {
+      directory_.touch(tenant_);
+    }
+    const std::lock_guard lock(mutex_);
+    step_ = placement::to_string(progress.step);
+    copy_rounds_ = progress.copy_round;
+  }
+
+  void describe(const MigrationReport& report) {
+    if (report.phase == placement::MigrationPhase::Cutover) {
+      say(concat("cutover ", microseconds(report.cutover), " us (drain ",
+                 microseconds(report.drain), " us, last round ", microseconds(report.finish),
+                 " us), ", report.writes_held, " writes held, the longest for ",
+                 microseconds(report.longest_hold), " us"));
+    }
+    if (!report.ok()) {
+      say(concat(placement::to_string(report.outcome), " at ", placement::to_string(report.step),
+                 ": ", std::string(report.status.message())));
+    }
+    const std::lock_guard lock(mutex_);
+    report_ = report;
+    step_ = report.ok() ? "Clean" : placement::to_string(report.outcome);
+  }
+
+  void clean_up(const MigrationReport& report, const std::stop_token& stop) {
+    if (report.outcome == MigrationOutcome::Aborted) {
+      // The next migration to there does it again; this is for the memory's sake.
+      if (const absl::Status cleaned = mover_.clean_destination(); !cleaned.ok()) {
+        say(concat("stale keys may remain: ", std::string(cleaned.message())));
+      }
+    }
+    if (!report.ok()) return;
+    const absl::Status cleaned = clean_origin(stop);
+    if (!cleaned.ok()) say(concat("stale keys remain: ", std::string(cleaned.message())));
+    const std::lock_guard lock(mutex_);
+    step_ = cleaned.ok() ? "Done" : "DoneNotClean";
+  }
+
+  // Reads that were sent to the origin before the flip may still be on their way: they must not
+  // find a hole.
+  absl::Status clean_origin(const std::stop_token& stop) {
+    const absl::Time deadline = absl::Now() + kCleaningDeadline;
+    absl::Duration pause = kFirstCleaningPause;
+    bool fenced = false;
+    while (true) {
+      fenced = fenced || owner_.fence_(ClusterId(from_.name));
+      const absl::Status cleaned =
+          fenced ? mover_.clean_origin() : absl::DeadlineExceededError("reads are still in flight");
+      if (cleaned.ok() || absl::Now() >= deadline) return cleaned;
+      std::mutex unshared;
+      std::unique_lock lock(unshared);
+      std::condition_variable_any stopped;
+      stopped.wait_for(lock, stop, absl::ToChronoMilliseconds(pause), [] { return false; });
+      if (stop.stop_requested()) return cleaned;
+      pause = std::min(2 * pause, kLongestCleaningPause);
+    }
+  }
+
+  void answer(const MigrationReport& report) {
+    std::string reply;
+    if (report.ok()) {
+      const std::lock_guard lock(mutex_);
+      append_array_header(reply, lines_.size());
+      for (const std::string& line : lines_) append_bulk(reply, line);
+    } else if (report.outcome == MigrationOutcome::Refused) {
+      append_error(reply, refusal_text(report.status));
+    } else {
+      append_error(reply,
+                   concat("ABORTED at ", placement::to_string(report.step), ", tenant stays on ",
+                          from_.name, ": ", std::string(report.status.message())));
+    }
+    done_(std::move(reply));
+  }
+
+  void say(std::string line) {
+    const std::lock_guard lock(mutex_);
+    if (lines_.size() < kMostLines) lines_.push_back(std::move(line));
+  }
+
+  Migrations& owner_;
+  Directory& directory_;
+  const std::string tenant_;
+  const ClusterOptions& from_;
+  const ClusterOptions& to_;
+  Done done_;
+  const absl::Time started_ = absl::Now();
+  const std::shared_ptr<DirtyKeys> dirty_;  // from before the migration begins
+  TenantMover mover_;
+
+  mutable std::mutex mutex_;
+  std::string step_ = "Begin";
+  int copy_rounds_ = 0;
+  std::vector<std::string> lines_;
+  std::optional<MigrationReport> report_;
+
+  std::jthread thread_;
+};
+
+Migrations::Migrations(const Options& options, Directory& directory, Fence fence)
+    : options_(options), directory_(directory), fence_(std::move(fence)) {}
+
+std::shared_ptr<Migrations::Run> Migrations::find_running(std::string_view tenant) const {
+  for (const auto& run : running_) {
+    if (run->tenant() == tenant) return run;
+  }
+  return nullptr;
+}
+
+std::optional<std::string> Migrations::start(std::string_view tenant,
+                                             const ClusterOptions& destination, Done done) {
+  const std::lock_guard lock(mutex_);
+  if (shut_down_) return "ERR the router is shutting down";
+  if (find_running(tenant) != nullptr) return "BUSY this tenant is being moved already";
+  if (running_.size() >= kMostRunning) {
+    return concat("BUSY ", kMostRunning, " migrations are running already");
+  }
+  const auto at = directory_.table().get(tenant);
+  if (!at) return concat("NOPLACEMENT tenant ", quoted(tenant), " has no placement");
+  const ClusterOptions* origin = directory_.find_cluster(at->placement.cluster().view());
+  if (origin == &destination) {
+    return concat("ERR tenant ", quoted(tenant), " lives on cluster ", destination.name,
+                  " already");
+  }
+  auto run =
+      std::make_shared<Run>(*this, std::string(tenant), *origin, destination, std::move(done));
+  running_.push_back(run);
+  run->start();
+  return std::nullopt;
+}
+
+void Migrations::ended(const std::shared_ptr<Run>& run) {
+  const std::lock_guard lock(mutex_);
+  recent_.push_back(run);
+  std::erase(running_, run);
+  if (running_.empty()) all_ended_.notify_all();
+}
+
+bool Migrations::stop(std::string_view tenant) {
+  const std::lock_guard lock(mutex_);
+  const auto run = find_running(tenant);
+  if (run != nullptr) run->stop();
+  return run != nullptr;
+}
+
+bool Migrations::unless_running(std::string_view tenant, absl::FunctionRef<void()> transition) {
+  const std::lock_guard lock(mutex_);
+  if (find_running(tenant) != nullptr) return false;
+  transition();
+  return true;
+}
+
+std::optional<Migrations::Status> Migrations::status(std::string_view tenant) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto run = find_running(tenant)) return run->status();
+  for (auto run = recent_.rbegin(); run != recent_.rend(); ++run) {
+    if ((*run)->tenant() == tenant) return (*run)->status();
+  }
+  return std::nullopt;
+}
+
+void Migrations::shut_down() {
+  std::deque<std::shared_ptr<Run>> ended;
+  std::unique_lock lock(mutex_);
+  shut_down_ = true;
+  for (const auto& run : running_) run->stop();
+  all_ended_.wait(lock, [this] { return running_.empty(); });
+  ended.swap(recent_);
+  lock.unlock();
+  ended.clear();  // joins their threads
+}
+
+}  // namespace redis_router

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef REDIS_ROUTER_MIGRATIONS_HPP_
+#define REDIS_ROUTER_MIGRATIONS_HPP_
+
+#include <absl/functional/any_invocable.h>
+#include <absl/functional/function_ref.h>
+#include <absl/time/time.h>
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "directory.hpp"
+#include "options.hpp"
+
+namespace redis_router {
+
+// The migrations that the router itself drives (PLACEMENT MIGRATE): each on a thread of its own, at
+// most one for a tenant. Thread-safe.
+class Migrations {
+ public:
+  // What the operator is answered at the end, in RESP. Called by the migration's thread.
+  using Done = absl::AnyInvocable<void(std::string)>;
+  // Waits until everything that was sent to that cluster before has been answered or has failed;
+  // false if that took too long.
+  using Fence = std::function<bool(placement::ClusterId)>;
+
+  struct Status {
+    std::vector<std::pair<std::string, std::string>> fields;
+    std::vector<std::string> lines;
+  };
+
+  Migrations(const Options& options, Directory& directory, Fence fence);
+  Migrations(const Migrations&) = delete;
+  Migrations& operator=(const Migrations&) = delete;
+  ~Migrations() { shut_down(); }
+
+  // Starts one. Nothing if it runs, and `done` will be called; else an error's text.
+  [[nodiscard]] std::optional<std::string> start(std::string_view tenant,
+                                                 const ClusterOptions& destination, Done done);
+  // Asks the migration of that tenant to abort; false if none is running.
+  bool stop(std::string_view tenant);
+
+  // Runs `transition` unless a migration of that tenant is running (then false). No migration of it
+  // starts meanwhile.
+  bool unless_running(std::string_view tenant, absl::FunctionRef<void()> transition);
+
+  // The migration that is running, or the last one.
+  [[nodiscard]] std::optional<Status> status(std::string_view tenant) const;
+
+  // Stops all, waits for them, and lets no more start.
+  void shut_down();
+
+ private:
+  class Run;
+
+  [[nodiscard]] std::shared_ptr<Run> find_running(std::string_view tenant) const;
+  void reap();
+  void ended(const std::shared_ptr<Run>& run);
+
+  const Options& options_;
+  Directory& directory_;
+  const Fence fence_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable all_ended_;
+  bool shut_down_ = false;
+  std::vector<std::shared_ptr<Run>> running_;
+  std::deque<std::shared_ptr<Run>> recent_;  // ended, the newest last
+};
+
+}  // namespace redis_router
+
+#endif  // REDIS_ROUTER_MIGRATIONS_HPP_

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mover.hpp"
+
+#include <absl/time/clock.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "tenant.hpp"
+#include "text.hpp"
+
+namespace redis_router {
+namespace {
+
+constexpr std::size_t kBatchKeys = 128;
+constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
+constexpr std::string_view kScanCount = "1000";
+
+absl::Status at(std::string_view where, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), concat(where, ": ", std::string(status.message())));
+}
+
+absl::StatusOr<RespValue> at(std::string_view where, absl::StatusOr<RespValue> reply) {
+  if (!reply.ok()) return at(where, reply.status());
+  return reply;
+}
+
+absl::StatusOr<std::string> run_id(RedisClient& server) {
+  const auto reply = server.call({"INFO", "server"});
+  if (!reply.ok()) return reply.status();
+  constexpr std::string_view kField = "run_id:";
+  const std::string_view text = reply->text;
+  const auto begin = text.find(kField);
+  if (begin == std::string_view::npos) return absl::DataLossError("INFO names no run_id");
+  return std::string(text.substr(begin + kField.size(), 40));
+}
+
+}  // namespace
+
+TenantMover::TenantMover(std::string tenant, Endpoint from, Endpoint to, DirtyKeys& dirty,
+                         const MoverOptions& options, Say say)
+    : tenant_(std::move(tenant)),
+      from_(std::move(from)),
+      to_(std::move(to)),
+      dirty_(dirty),
+      options_(options),
+      say_(std::move(say)) {}
+
+absl::StatusOr<placement::Mover::Rest> TenantMover::copy() {
+  const absl::Time began = absl::Now();
+  const std::size_t copied_before = keys_copied();
+  ++rounds_;
+  absl::Status copied;
+  if (rounds_ == 1) {
+    copied = connect();
+    if (copied.ok()) copied = copy_all();
+  } else {
+    copied = copy_keys(dirty_.take());
+  }
+  if (!copied.ok()) return copied;
+  const std::size_t keys = keys_copied() - copied_before;
+  const absl::Duration took = absl::Now() - began;
+  if (keys > 0) time_per_key_ = took / static_cast<std::int64_t>(keys);
+  const std::size_t rest = dirty_.size();
+  say_(concat("round ", rounds_, ": ", keys, " keys copied in ", absl::FormatDuration(took), ", ",
+              rest, " written meanwhile"));
+  return is_small(rest) ? Rest::Small : Rest::Large;
+}
+
+bool TenantMover::is_small(std::size_t keys) const {
+  if (keys <= options_.always_small) return true;
+  const absl::Duration needed = time_per_key_ * static_cast<std::int64_t>(keys);
+  return needed <=
+         (rounds_ < options_.patient_rounds ? options_.target_finish : options_.longest_finish);
+}
+
+absl::Status TenantMover::finish() { return copy_keys(dirty_.take()); }
+
+absl::Status TenantMover::connect() {
+  auto origin = RedisClient::connect(from_, options_.timeout);
+  if (!origin.ok()) return at("origin", origin.status());
+  auto destination = RedisClient::connect(to_, options_.timeout);
+  if (!destination.ok()) return at("destination", destination.status());
+  origin_ = *std::move(origin);
+  destination_ = *std::move(destination);
+  if (absl::Status differ = check_servers_differ(); !differ.ok()) return differ;
+  const auto known = at("origin", origin_->call({"COMMAND", "INFO", "pexpiretime"}));
+  if (!known.ok()) return known.status();
+  absolute_expiry_ = !known->elements.empty() && known->elements.front().is_array();
+  return absl::OkStatus();
+}
+
+// Two addresses may lead to one server, and what is stale at the destination is about to be
+// removed.
+absl::Status TenantMover::check_servers_differ() {
+  const auto origin = run_id(*origin_);
+  if (!origin.ok()) return at("origin", origin.status());
+  const auto destination = run_id(*destination_);
+  if (!destination.ok()) return at("destination", destination.status());
+  if (*origin != *destination) return absl::OkStatus();
+  return absl::FailedPreconditionError("origin and destination are one and the same server");
+}
+
+absl::Status TenantMover::for_each_batch(RedisClient& server, BatchTask task) {
+  const std::string pattern = keys_pattern(tenant_);
+  std::string cursor = "0";
+  do {
+    auto reply = server.call({"SCAN", cursor, "MATCH", pattern, "COUNT", kScanCount});
+    if (!reply.ok()) return reply.status();
+    if (reply->elements.size() != 2) return absl::DataLossError("SCAN answered what it should not");
+    cursor = reply->elements[0].text;
+    std::vector<std::string> keys;
+    for (RespValue& key : reply->elements[1].elements) keys.push_back(std::move(key.text));
+    if (keys.empty()) continue;
+    if (absl::Status done = task(keys); !done.ok()) return done;
+  } while (cursor != "0");
+  // The one key that is named as the tenant itself.
+  return task(Batch(&tenant_, 1));
+}
+
+absl::StatusOr<std::size_t> TenantMover::remove_all(RedisClient& server) {
+  std::size_t removed = 0;
+  const absl::Status status = for_each_batch(server, [&](Batch keys) -> absl::Status {
+    std::vector<std::string_view> request{"UNLINK"};
+    request.insert(request.end(), keys.begin(), keys.end());
+    server.append(request);
+    auto reply = server.read_reply();
+    if (!reply.ok()) return reply.status();
+    if (reply->is_error()) return absl::InternalError(reply->text);
+    removed += static_cast<std::size_t>(reply->integer);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return removed;
+}
+
+absl::Status TenantMover::copy_all() {
+  const auto stale = remove_all(*destination_);
+  if (!stale.ok()) return at("destination", stale.status());
+  if (*stale > 0) say_(concat(*stale, " stale keys removed at the destination"));
+  return for_each_batch(*origin_, [this](Batch keys) { return copy_keys(keys); });
+}
+
+absl::Status TenantMover::copy_keys(Batch keys) {
+  while (!keys.empty()) {
+    const std::size_t count = std::min(keys.size(), kBatchKeys);
+    if (absl::Status copied = copy_batch(keys.first(count)); !copied.ok()) return copied;
+    keys = keys.subspan(count);
+  }
+  return absl::OkStatus();
+}
+
+// One round trip to each server, if the values are small. Each value is passed on as it is read, so
+// no more than one of them, and a megabyte, is in memory.
+absl::Status TenantMover::copy_batch(Batch keys) {
+  for (const std::string& key : keys) {
+    origin_->append({"DUMP", key});
+    origin_->append({absolute_expiry_ ? "PEXPIRETIME" : "PTTL", key});
+  }
+  std::size_t unread = 0;
+  for (const std::string& key : keys) {
+    const auto dumped = at("origin", origin_->read_reply());
+    if (!dumped.ok()) return dumped.status();
+    const auto expiry = at("origin", origin_->read_reply());
+    if (!expiry.ok()) return expiry.status();
+    if (dumped->is_error()) return absl::InternalError(concat("origin: ", dumped->text));
+    if (expiry->is_error()) return absl::InternalError(concat("origin: ", expiry->text));
+    constexpr std::int64_t kNoExpiry = -1;
+    constexpr std::int64_t kNoKey = -2;  // it expired between the two
+    if (dumped->is_null() || expiry->integer == kNoKey) {
+      destination_->append({"UNLINK", key});
+    } else if (expiry->integer == kNoExpiry) {
+      destination_->append({"RESTORE", key, "0", dumped->text, "REPLACE"});
+    } else {
+      // Zero would mean that it never expires.
+      const std::string when = std::to_string(std::max<std::int64_t>(1, expiry->integer));
+      destination_->append(
+          {"RESTORE", key, when, dumped->text, "REPLACE", absolute_expiry_ ? "ABSTTL" : "REPLACE"});
+    }
+    ++unread;
+    if (destination_->unsent() > kBatchBytes) {
+      if (absl::Status restored = read_restored(std::exchange(unread, 0)); !restored.ok()) {
+        return restored;
+      }
+    }
+  }
+  return read_restored(unread);
+}
+
+absl::Status TenantMover::read_restored(std::size_t count) {
+  for (; count > 0; --count) {
+    const auto reply = at("destination", destination_->read_reply());
+    if (!reply.ok()) return reply.status();
+    if (reply->is_error()) return absl::InternalError(concat("destination: ", reply->text));
+    keys_copied_.fetch_add(1, std::memory_order_relaxed);  // for display
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TenantMover::clean(const Endpoint& server, std::string_view which) {
+  auto connection = RedisClient::connect(server, options_.timeout);
+  if (!connection.ok()) return at(which, connection.status());
+  const auto removed = remove_all(*connection);
+  if (!removed.ok()) return at(which, removed.status());
+  say_(concat(*removed, " keys removed at the ", which));
+  return absl::OkStatus();
+}
+
+}  // namespace redis_router

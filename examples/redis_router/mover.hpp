@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef REDIS_ROUTER_MOVER_HPP_
+#define REDIS_ROUTER_MOVER_HPP_
+
+#include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dirty_keys.hpp"
+#include "options.hpp"
+#include "placement/migration_controller.hpp"
+#include "redis_client.hpp"
+
+namespace redis_router {
+
+struct MoverOptions {
+  absl::Duration timeout = absl::Seconds(2);  // for a server that is silent
+  // The rest is small once it can be copied in this time, at the speed seen so far.
+  absl::Duration target_finish = absl::Milliseconds(3);
+  std::size_t always_small = 32;  // keys
+  int patient_rounds = 12;        // after which a rest that fits into longest_finish will do
+  absl::Duration longest_finish = absl::Seconds(1);
+};
+
+// Copies one tenant's keys from server to server, with DUMP and RESTORE.
+//
+// The first round copies all keys there are, each later one those that were written meanwhile. What
+// it cannot read any more at the origin it deletes at the destination, so deletions, renames and
+// keys that expire need no case of their own. Expiry times are copied as points in time.
+class TenantMover final : public placement::Mover {
+ public:
+  using Say = std::function<void(std::string)>;
+
+  TenantMover(std::string tenant, Endpoint from, Endpoint to, DirtyKeys& dirty,
+              const MoverOptions& options, Say say);
+
+  absl::StatusOr<Rest> copy() override;
+  absl::Status finish() override;
+
+  // Removes the tenant's keys from the server that it does not live on (any more). They connect
+  // anew, so that they can be tried again.
+  absl::Status clean_origin() { return clean(from_, "origin"); }
+  absl::Status clean_destination() { return clean(to_, "destination"); }
+
+  [[nodiscard]] std::size_t keys_copied() const noexcept {
+    return keys_copied_.load(std::memory_order_relaxed);  // for display
+  }
+
+ private:
+  using Batch = std::span<const std::string>;
+  using BatchTask = absl::FunctionRef<absl::Status(Batch)>;
+
+  absl::Status connect();
+  absl::Status check_servers_differ();
+  absl::StatusOr<std::size_t> remove_all(RedisClient& server);
+  absl::Status for_each_batch(RedisClient& server, BatchTask task);
+  absl::Status copy_all();
+  absl::Status copy_keys(Batch keys);
+  absl::Status copy_batch(Batch keys);
+  absl::Status read_restored(std::size_t count);
+  absl::Status clean(const Endpoint& server, std::string_view which);
+  [[nodiscard]] bool is_small(std::size_t keys) const;
+
+  const std::string tenant_;
+  const Endpoint from_;
+  const Endpoint to_;
+  DirtyKeys& dirty_;
+  const MoverOptions options_;
+  const Say say_;
+  std::optional<RedisClient> origin_;
+  std::optional<RedisClient> destination_;
+  bool absolute_expiry_ = true;  // whether the origin knows PEXPIRETIME (Redis 7)
+  int rounds_ = 0;
+  absl::Duration time_per_key_;
+  std::atomic<std::size_t> keys_copied_{0};
+};
+
+}  // namespace redis_router
+
+#endif  // REDIS_ROUTER_MOVER_HPP_
