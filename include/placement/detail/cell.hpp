@@ -14,6 +14,8 @@
 #include <string>
 #include <string_view>
 
+#include <absl/base/attributes.h>
+
 #include "placement/detail/id_block.hpp"
 #include "placement/detail/partition_key.hpp"
 #include "placement/detail/stamp.hpp"
@@ -85,18 +87,12 @@ class alignas(kCacheLine / 2) Cell {
     return id_[0].load(std::memory_order_acquire) == key.number ? Match::Yes : Match::No;  // (4)
   }
 
-  [[nodiscard]] Match matches(const TextKey& key, Stamp stamp) const noexcept {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Match matches(const TextKey& key, Stamp stamp) const noexcept {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
     if (label != label_of(key)) return Match::No;
-    if (key.bytes.size() <= kInlineBytes) {
-      return equal(id_.data(), key.bytes) ? Match::Yes : Match::No;
-    }
-    const LongId id = long_id();
-    // The three words are one id's only if the stamp has not moved on. That has to be known
-    // before the block is entered: with another id's length one would read beyond it.
-    if (!is_still(stamp)) return Match::Torn;
-    if (id.hash != key.hash || id.size != key.bytes.size()) return Match::No;
-    return equal(id.block->words(), key.bytes) ? Match::Yes : Match::No;
+    if (key.bytes.size() > kInlineBytes) [[unlikely]]
+      return matches_long(key, stamp);
+    return equal(id_.data(), key.bytes) ? Match::Yes : Match::No;
   }
 
   // The placement in one of the two buffers: the active one is the origin.
@@ -214,6 +210,15 @@ class alignas(kCacheLine / 2) Cell {
     std::uint64_t hash;
   };
 
+  ABSL_ATTRIBUTE_NOINLINE Match matches_long(const TextKey& key, Stamp stamp) const noexcept {
+    const LongId id = long_id();
+    // The three words are one id's only if the stamp has not moved on. That has to be known
+    // before the block is entered: with another id's length one would read beyond it.
+    if (!is_still(stamp)) return Match::Torn;
+    if (id.hash != key.hash || id.size != key.bytes.size()) return Match::No;
+    return equal(id.block->words(), key.bytes) ? Match::Yes : Match::No;
+  }
+
   static constexpr std::uint32_t label_of(const TextKey& key) noexcept {
     const auto tag = static_cast<std::uint16_t>(key.hash >> 16);
     const std::size_t size = key.bytes.size();
@@ -221,18 +226,27 @@ class alignas(kCacheLine / 2) Cell {
     return (length << kLengthShift) | tag;
   }
 
-  static bool equal(const Word* words, std::string_view bytes) noexcept {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool equal(const Word* words,
+                                                 std::string_view bytes) noexcept {
     std::uint64_t difference = 0;
-    const std::size_t count = words_for(bytes.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      difference |= words[i].load(std::memory_order_acquire) ^ word_of(bytes, i);  // (4)
+    const std::size_t whole = bytes.size() / 8;
+    for (std::size_t i = 0; i < whole; ++i) {
+      difference |=
+          words[i].load(std::memory_order_acquire) ^ word_at(bytes.data() + i * 8);  // (4)
+    }
+    if (bytes.size() % 8 != 0) {
+      difference |= words[whole].load(std::memory_order_acquire) ^ last_word_of(bytes);  // (4)
     }
     return difference == 0;
   }
 
   static void store_bytes(Word* words, std::string_view bytes) noexcept {
-    for (std::size_t i = 0; i < words_for(bytes.size()); ++i) {
-      words[i].store(word_of(bytes, i), std::memory_order_release);  // (3)
+    const std::size_t whole = bytes.size() / 8;
+    for (std::size_t i = 0; i < whole; ++i) {
+      words[i].store(word_at(bytes.data() + i * 8), std::memory_order_release);  // (3)
+    }
+    if (bytes.size() % 8 != 0) {
+      words[whole].store(last_word_of(bytes), std::memory_order_release);  // (3)
     }
   }
 

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <absl/base/attributes.h>
+
 #include "placement/detail/cell.hpp"
 #include "placement/detail/cell_array.hpp"
 #include "placement/detail/stamp.hpp"
@@ -49,17 +51,14 @@ class alignas(kCacheLine / 2) ShardView {
   // it was being read; it never waits for a writer.
   template <typename Key, typename Copy>
   [[nodiscard]] bool lookup(const Key& key, Copy&& copy) const {
-    for (;;) {
-      const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
-      Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
-      if (found == Found::No) {
-        const std::uint64_t next = next_.load(std::memory_order_acquire);
-        if (next != 0) [[unlikely]]
-          found = probe(Array(next), key, copy);
-      }
-      if (found != Found::Torn && is_still(version)) [[likely]]
-        return found == Found::Yes;
+    const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
+    const Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
+    if (found == Found::Yes && is_still(version)) [[likely]]
+      return true;
+    if (found == Found::No && next_.load(std::memory_order_acquire) == 0 && is_still(version)) {
+      return false;
     }
+    return lookup_while_changing(key, copy);
   }
 
   // Calls `visit(cell, stamp)` on the cells that can hold an id with a hash in [first, last],
@@ -105,8 +104,22 @@ class alignas(kCacheLine / 2) ShardView {
  private:
   enum class Found { No, Yes, Torn };
 
+  // All of a lookup. It stands apart so that a lookup in a shard at rest, inlined, stays small.
   template <typename Key, typename Copy>
-  static Found probe(Array array, const Key& key, Copy&& copy) {
+  ABSL_ATTRIBUTE_NOINLINE bool lookup_while_changing(const Key& key, Copy&& copy) const {
+    for (;;) {
+      const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
+      Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
+      if (found == Found::No) {
+        const std::uint64_t next = next_.load(std::memory_order_acquire);
+        if (next != 0) found = probe(Array(next), key, copy);
+      }
+      if (found != Found::Torn && is_still(version)) return found == Found::Yes;
+    }
+  }
+
+  template <typename Key, typename Copy>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static Found probe(Array array, const Key& key, Copy&& copy) {
     const std::size_t home = array.home(key.hash);
     std::size_t at = home;
     do {

@@ -58,22 +58,21 @@ static_assert(std::is_trivial_v<Word> && sizeof(Word) == 8);
   return (bytes + 7) / 8;
 }
 
-// The bytes of an id as words, the last one padded with zeros.
-[[nodiscard]] inline std::uint64_t word_of(std::string_view bytes, std::size_t index) noexcept {
-  const char* const at = bytes.data() + index * 8;
-  const std::size_t left = bytes.size() - index * 8;
+// Eight bytes as a word.
+[[nodiscard]] inline std::uint64_t word_at(const char* bytes) noexcept {
   std::uint64_t word = 0;
-  if (left >= 8) {
-    std::memcpy(&word, at, 8);
-    return word;
-  }
+  std::memcpy(&word, bytes, 8);
+  return word;
+}
+
+// The bytes behind the last whole word, one to seven, padded with zeros. Without a copy of unknown
+// length where there is a shorter way.
+[[nodiscard]] inline std::uint64_t last_word_of(std::string_view bytes) noexcept {
+  const std::size_t left = bytes.size() % 8;
+  const char* const at = bytes.data() + bytes.size() - left;
   if constexpr (std::endian::native == std::endian::little) {
-    // The last bytes without a copy of unknown length: from the eight that end with them.
-    if (bytes.size() >= 8) {
-      std::memcpy(&word, at + left - 8, 8);
-      return word >> (8 * (8 - left));
-    }
-    // Two overlapping halves: both write the same bits where they overlap.
+    if (bytes.size() >= 8) return word_at(at + left - 8) >> (8 * (8 - left));
+    // Two overlapping halves: both have the same bits where they overlap.
     if (left >= 4) {
       std::uint32_t low = 0;
       std::uint32_t high = 0;
@@ -82,6 +81,7 @@ static_assert(std::is_trivial_v<Word> && sizeof(Word) == 8);
       return low | (std::uint64_t{high} << (8 * (left - 4)));
     }
   }
+  std::uint64_t word = 0;
   std::memcpy(&word, at, left);
   return word;
 }
