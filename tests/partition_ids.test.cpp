@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ids and placements of every shape: hostile text, integers at their extremes, odd sizes.
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <absl/strings/string_view.h>
+#include <gtest/gtest.h>
+#include <placement/placement_table.hpp>
+
+#include "support/lockstep.hpp"
+
+namespace placement {
+namespace {
+
+using std::string_literals::operator""s;
+using TextTable = BasicPlacementTable<std::string, std::uint64_t>;
+
+// The n-th id, set to n, is found as n; the table holds these ids and no others, while they are
+// set, migrated, erased and set again.
+void expect_kept_apart(const std::vector<std::string>& ids) {
+  ASSERT_EQ(std::set<std::string>(ids.begin(), ids.end()).size(), ids.size());
+  TextTable table{TableOptions{.shards = 1}};
+  for (std::size_t n = 0; n < ids.size(); ++n) {
+    ASSERT_FALSE(table.contains(ids[n])) << "id " << n << " before it was set";
+    table.set(ids[n], n);
+  }
+  for (std::size_t n = 0; n < ids.size(); n += 2) ASSERT_TRUE(table.begin_migration(ids[n], n + 1));
+  const auto check = [&](auto is_there) {
+    std::map<std::string, std::uint64_t> seen;
+    table.for_each([&](std::string_view id, const auto& state, Epoch) {
+      EXPECT_TRUE(seen.emplace(id, state.read_placement()).second);
+    });
+    std::size_t expected = 0;
+    for (std::size_t n = 0; n < ids.size(); ++n) {
+      const auto at = table.state(ids[n]);
+      ASSERT_EQ(at.has_value(), is_there(n)) << "id " << n;
+      ASSERT_EQ(seen.contains(ids[n]), is_there(n)) << "id " << n;
+      if (!at) continue;
+      ++expected;
+      ASSERT_EQ(at->state.read_placement(), n);
+      ASSERT_EQ(seen[ids[n]], n);
+      ASSERT_EQ(at->state.is_migrating(), n % 2 == 0);
+    }
+    EXPECT_EQ(seen.size(), expected);
+    EXPECT_EQ(table.size(), expected);
+  };
+  check([](std::size_t) { return true; });
+  for (std::size_t n = 1; n < ids.size(); n += 2) ASSERT_TRUE(table.erase(ids[n]));
+  check([](std::size_t n) { return n % 2 == 0; });
+  for (std::size_t n = ids.size(); n-- > 0;) {
+    if (n % 2 == 1) table.set(ids[n], n);
+  }
+  check([](std::size_t) { return true; });
+}
+
+TEST(TextIds, EveryLengthUpToThreeHundredIsKeptApart) {
+  for (const char filling : {'x', '\0', '\xff'}) {
+    std::vector<std::string> ids;
+    for (std::size_t length = 0; length <= 300; ++length) ids.emplace_back(length, filling);
+    expect_kept_apart(ids);
+  }
+}
+
+TEST(TextIds, OneByteOfDifferenceAtAnyPositionKeepsThemApart) {
+  for (const std::size_t length :
+       {1U, 7U, 8U, 9U, 39U, 40U, 41U, 47U, 48U, 49U, 56U, 63U, 64U, 65U, 127U, 128U, 129U, 300U}) {
+    std::vector<std::string> ids = {std::string(length, 'a')};
+    for (std::size_t at = 0; at < length; ++at) {
+      for (const char other : {'\0', 'b', '\xe1'}) {
+        ids.push_back(ids[0]);
+        ids.back()[at] = other;
+      }
+    }
+    expect_kept_apart(ids);
+  }
+}
+
+TEST(TextIds, EveryByteIsAnId) {
+  std::vector<std::string> ids;
+  for (int byte = 0; byte < 256; ++byte) ids.emplace_back(1, static_cast<char>(byte));
+  expect_kept_apart(ids);
+}
+
+TEST(TextIds, PrefixesAndSuffixesOfOneAnotherAreKeptApart) {
+  std::string whole;
+  for (int i = 0; i < 150; ++i) whole.push_back(static_cast<char>('!' + i));
+  std::vector<std::string> ids = {whole};
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    ids.push_back(whole.substr(0, length));
+    if (length > 0) ids.push_back(whole.substr(whole.size() - length));
+  }
+  expect_kept_apart(ids);
+}
+
+TEST(TextIds, TheSamePrefixOrSuffixOfAnyLengthIsKeptApart) {
+  std::vector<std::string> ids;
+  for (const std::size_t shared : {1U, 8U, 44U, 45U, 46U, 47U, 48U, 100U, 1000U}) {
+    for (int n = 10; n < 40; ++n) {
+      ids.push_back(std::string(shared, 'p') + std::to_string(n));
+      ids.push_back(std::to_string(n) + std::string(shared, 's'));
+    }
+  }
+  expect_kept_apart(ids);
+}
+
+TEST(TextIds, NulsAreBytesAsAnyOther) {
+  expect_kept_apart({"", "\0"s, "\0\0"s, "a"s, "a\0"s, "a\0b"s, "a\0c"s, "\0a"s, "a\0\0"s,
+                     std::string(48, '\0'), std::string(48, 'a') + '\0', std::string(48, 'a')});
+}
+
+TEST(TextIds, TheEmptyIdIsAnId) {
+  TextTable table;
+  EXPECT_FALSE(table.contains(""));
+  table.set("", 1);
+  EXPECT_EQ(table.get(std::string_view())->placement, 1U);  // no data at all
+  EXPECT_EQ(table.get(std::string())->placement, 1U);
+  EXPECT_FALSE(table.contains("\0"s));
+  EXPECT_TRUE(table.erase(""));
+  EXPECT_FALSE(table.contains(""));
+}
+
+TEST(TextIds, AMebibyteIsNotTooLong) {
+  std::vector<std::string> ids(6, std::string(std::size_t{1} << 20, 'x'));
+  ids[1].back() = 'y';
+  ids[2].front() = 'y';
+  ids[3].pop_back();
+  ids[4].push_back('\0');
+  ids[5][ids[5].size() / 2] = '\0';
+  expect_kept_apart(ids);
+}
+
+TEST(TextIds, TheRoomOfAnErasedIdDoesNotShowThroughTheNextOne) {
+  TextTable table{TableOptions{.shards = 1}};
+  for (std::size_t length = 300; length > 0; --length) {
+    const std::string id(length, 'z');
+    table.set(id, length);
+    table.for_each([&](std::string_view seen, const auto&, Epoch) { EXPECT_EQ(seen, id); });
+    EXPECT_EQ(table.get(id)->placement, length);
+    EXPECT_FALSE(table.contains(std::string(length - 1, 'z')));
+    EXPECT_TRUE(table.erase(id));
+  }
+  EXPECT_EQ(table.size(), 0U);
+}
+
+// A text type of someone else's: only data() and size().
+struct OwnText {
+  const char* begin;
+  std::size_t length;
+  [[nodiscard]] const char* data() const { return begin; }
+  [[nodiscard]] std::size_t size() const { return length; }
+};
+
+TEST(TextIds, AnythingWithDataAndSizeNamesTheSamePartition) {
+  const char* const literal = "tenant-42";
+  const std::string text = literal;
+  const std::vector<char> characters(text.begin(), text.end());
+  std::array<char, 9> fixed{};
+  std::memcpy(fixed.data(), literal, fixed.size());
+  TextTable table;
+  table.set(literal, 1);
+  table.set("tenant-42", 2);
+  table.set(text, 3);
+  table.set(std::string_view(text), 4);
+  table.set(absl::string_view(literal), 5);
+  table.set(OwnText{literal, 9}, 6);
+  table.set(characters, 7);
+  table.set(fixed, 8);
+  EXPECT_EQ(table.size(), 1U);
+  EXPECT_EQ(table.get(std::span<const char>(characters))->placement, 8U);
+  EXPECT_EQ(table.get(absl::string_view("tenant-42 and more", 9))->placement, 8U);
+  EXPECT_EQ(table.get(OwnText{"tenant-42 and more", 9})->placement, 8U);
+  EXPECT_EQ(table.current_epoch(), Epoch(8));
+}
+
+TEST(TextIds, AreTakenByEveryMethodInEveryForm) {
+  PlacementTable table;
+  const auto use = [&](const auto& id) {
+    table.set(id, test::place(1));
+    ASSERT_TRUE(table.begin_migration(id, test::place(2)));
+    ASSERT_TRUE(table.abort_migration(id));
+    ASSERT_TRUE(table.begin_migration(id, test::place(2)));
+    ASSERT_TRUE(table.enter_cutover(id));
+    ASSERT_TRUE(table.complete_migration(id));
+    EXPECT_EQ(table.get(id)->placement, test::place(2));
+    EXPECT_TRUE(table.state(id).has_value());
+    EXPECT_TRUE(table.contains(id));
+    EXPECT_EQ(table.admit_write(id, table.current_epoch()), WriteAdmission::Admit);
+    EXPECT_TRUE(table.acquire_write(id));
+    EXPECT_EQ(table.writes_in_flight(id), 0U);
+    EXPECT_TRUE(table.erase(id));
+    EXPECT_TRUE(table.apply_erase(id, Epoch(table.current_epoch().value() + 1)));
+  };
+  use("a");
+  use("b"s);
+  use(std::string_view("c"));
+  use(absl::string_view("d"));
+  use(OwnText{"e", 1});
+}
+
+// ---- integers and enumerations ----
+
+enum class Plain { Zero, One, Two };
+enum class Narrow : std::int8_t { Low = -128, MinusOne = -1, High = 127 };
+enum class Wide : std::uint64_t { High = std::numeric_limits<std::uint64_t>::max() };
+enum class Flag : bool { Off, On };
+enum Unscoped : short { kUnscoped = -7 };
+
+template <typename Id, bool = std::is_enum_v<Id>>
+struct NumberOf {
+  using Type = Id;
+};
+template <typename Id>
+struct NumberOf<Id, true> {
+  using Type = std::underlying_type_t<Id>;
+};
+
+template <typename Id>
+std::set<Id> interesting_ids() {
+  using Number = typename NumberOf<Id>::Type;
+  using Limits = std::numeric_limits<Number>;
+  std::set<Id> ids;
+  const auto add = [&](auto number) { ids.insert(static_cast<Id>(static_cast<Number>(number))); };
+  if constexpr (sizeof(Number) == 1) {
+    for (int n = Limits::min(); n <= Limits::max(); ++n) add(n);
+  } else {
+    add(Limits::min());
+    add(Limits::max());
+    for (int bit = 0; bit < Limits::digits; ++bit) {
+      const auto power = static_cast<std::uint64_t>(1) << bit;
+      add(power);
+      add(power - 1);
+      add(power + 1);
+      add(~power);
+      add(0 - power);
+    }
+    for (int n = 0; n < 300; ++n) add(n);
+  }
+  return ids;
+}
+
+template <typename Id>
+class NumberIds : public testing::Test {};
+using NumberTypes = testing::Types<std::int8_t, std::uint8_t, std::int16_t, std::uint16_t,
+                                   std::int32_t, std::uint32_t, std::int64_t, std::uint64_t, char,
+                                   char32_t, bool, Plain, Narrow, Wide, Flag, Unscoped>;
+TYPED_TEST_SUITE(NumberIds, NumberTypes);
+
+TYPED_TEST(NumberIds, AllValuesAreKeptApartAndComeBackAsTheyAre) {
+  const std::set<TypeParam> ids = interesting_ids<TypeParam>();
+  BasicPlacementTable<TypeParam, std::uint64_t> table{TableOptions{.shards = 1}};
+  std::map<TypeParam, std::uint64_t> expected;
+  for (const TypeParam id : ids) {
+    ASSERT_FALSE(table.contains(id));
+    expected[id] = table.current_epoch().value();
+    table.set(id, expected[id]);
+  }
+  EXPECT_EQ(table.size(), ids.size());
+  std::map<TypeParam, std::uint64_t> seen;
+  table.for_each([&](TypeParam id, const auto& state, Epoch) {
+    EXPECT_TRUE(seen.emplace(id, state.read_placement()).second);
+  });
+  EXPECT_TRUE(seen == expected);
+  for (const auto& [id, value] : expected) ASSERT_EQ(table.get(id)->placement, value);
+  for (const TypeParam id : ids) ASSERT_TRUE(table.erase(id));
+  EXPECT_EQ(table.size(), 0U);
+  for (const TypeParam id : ids) ASSERT_FALSE(table.contains(id));
+}
+
+TYPED_TEST(NumberIds, AreReportedInDecimal) {
+  using Number = typename NumberOf<TypeParam>::Type;
+  BasicPlacementTable<TypeParam, int> table;
+  const auto id = static_cast<TypeParam>(std::numeric_limits<Number>::min());
+  table.set(id, 1);
+  ASSERT_TRUE(table.begin_migration(id, 2));
+  const auto found = table.migrations();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].id, std::to_string(std::numeric_limits<Number>::min()));
+}
+
+// ---- placement types ----
+
+template <std::size_t Size>
+struct Bytes {
+  explicit Bytes(unsigned seed) {
+    for (std::size_t i = 0; i < Size; ++i) {
+      bytes[i] = static_cast<unsigned char>(seed * 131 + i * 7 + 1);
+    }
+  }
+  unsigned char bytes[Size];
+  friend bool operator==(const Bytes&, const Bytes&) = default;
+};
+
+// A whole migration among neighbours, growth included, leaves every placement as it was stored.
+template <typename P, typename Make, typename Same>
+void expect_stored_whole(Make make, Same same) {
+  BasicPlacementTable<std::uint32_t, P> table{TableOptions{.shards = 1}};
+  constexpr std::uint32_t kCount = 60;
+  for (std::uint32_t id = 0; id < kCount; ++id) {
+    table.set(id, make(id));
+    ASSERT_TRUE(table.begin_migration(id, make(id + 100)));
+  }
+  for (std::uint32_t id = 0; id < kCount; ++id) {
+    const auto at = table.state(id);
+    ASSERT_TRUE(at.has_value());
+    EXPECT_TRUE(same(at->state.read_placement(), make(id)));
+    EXPECT_TRUE(same(*at->state.destination(), make(id + 100)));
+    ASSERT_TRUE(table.enter_cutover(id));
+    ASSERT_TRUE(table.complete_migration(id));
+  }
+  for (std::uint32_t id = 0; id < kCount; ++id) {
+    EXPECT_TRUE(same(table.get(id)->placement, make(id + 100)));
+    EXPECT_TRUE(same(table.acquire_write(id).placement(), make(id + 100)));
+  }
+  std::size_t visits = 0;
+  table.for_each([&](std::uint32_t id, const auto& state, Epoch) {
+    ++visits;
+    EXPECT_TRUE(same(state.read_placement(), make(id + 100)));
+  });
+  EXPECT_EQ(visits, kCount);
+}
+
+template <typename SizeConstant>
+class PlacementsOfSize : public testing::Test {};
+template <std::size_t... Sizes>
+using TypesOfSizes = testing::Types<std::integral_constant<std::size_t, Sizes>...>;
+using OddSizes = TypesOfSizes<1, 3, 8, 9, 12, 16, 24, 32, 33, 63, 64>;
+TYPED_TEST_SUITE(PlacementsOfSize, OddSizes);
+
+TYPED_TEST(PlacementsOfSize, AreStoredWhole) {
+  using P = Bytes<TypeParam::value>;
+  static_assert(sizeof(P) == TypeParam::value && !std::is_default_constructible_v<P>);
+  expect_stored_whole<P>([](unsigned n) { return P(n); }, std::equal_to<>());
+}
+
+TEST(PlacementTypes, APointerOrAnEnumerationWillDo) {
+  static const std::array<char, 300> places{};
+  expect_stored_whole<const char*>([](unsigned n) { return &places[n]; }, std::equal_to<>());
+  expect_stored_whole<Wide>([](unsigned n) { return Wide{n}; }, std::equal_to<>());
+}
+
+struct Incomparable {
+  int rack;
+  char slot;  // and padding
+};
+
+TEST(PlacementTypes, NeedNoEquality) {
+  static_assert(!std::equality_comparable<Incomparable>);
+  expect_stored_whole<Incomparable>(
+      [](unsigned n) { return Incomparable{static_cast<int>(n), static_cast<char>(n)}; },
+      [](const Incomparable& a, const Incomparable& b) {
+        return a.rack == b.rack && a.slot == b.slot;
+      });
+}
+
+struct Fixed {
+  explicit Fixed(unsigned n) : number(n) {}
+  const unsigned number;
+};
+
+TEST(PlacementTypes, NeedNeitherDefaultNorAssignment) {
+  static_assert(!std::is_default_constructible_v<Fixed> && !std::is_copy_assignable_v<Fixed>);
+  expect_stored_whole<Fixed>([](unsigned n) { return Fixed(n); },
+                             [](Fixed a, Fixed b) { return a.number == b.number; });
+}
+
+struct alignas(16) Aligned {
+  std::uint64_t n;
+};
+
+TEST(PlacementTypes, MayBeAlignedBeyondAWord) {
+  expect_stored_whole<Aligned>([](unsigned n) { return Aligned{n}; },
+                               [](const Aligned& a, const Aligned& b) {
+                                 return a.n == b.n &&
+                                        reinterpret_cast<std::uintptr_t>(&a) % 16 == 0;
+                               });
+}
+
+struct Nothing {};
+
+TEST(PlacementTypes, MayBeEmpty) {
+  expect_stored_whole<Nothing>([](unsigned) { return Nothing{}; },
+                               [](Nothing, Nothing) { return true; });
+}
+
+}  // namespace
+}  // namespace placement
