@@ -9,10 +9,12 @@
 #include <atomic>
 #include <bit>
 #include <cassert>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
@@ -372,6 +374,28 @@ class BasicPlacementTable {
   template <typename NeedsCell, typename Make>
   Change change_with_room(const Key& key, NeedsCell needs_cell, Make make);
 
+  // Replaces the partition's state, or registers it; `to` is the destination, for a migration.
+  // Stamps it with a fresh epoch, or with the applied one: then only if that is newer.
+  Change replace(const Key& key, const Words& from, const std::optional<Words>& to,
+                 MigrationPhase phase, std::optional<Epoch> applied);
+
+  // Which buffer of its cell is to be the active one, so that the partition can take a state with
+  // these placements where it is: readers look at what its stamp names, one buffer or, in a
+  // migration, both, so those can only stay as they are. Nothing if there is no such buffer.
+  [[nodiscard]] static std::optional<std::size_t> buffer_for(const Cell& cell, const Words& from,
+                                                             const std::optional<Words>& to) {
+    const Stamp now = cell.stamp();
+    const auto fits = [&](std::size_t buffer, const Words& placement) {
+      const bool is_named =
+          now.is_live() && (buffer == now.active() || now.phase() != MigrationPhase::Settled);
+      return !is_named || cell.placement(buffer) == placement;
+    };
+    for (const std::size_t active : {1 - now.active(), now.active()}) {
+      if (fits(active, from) && (!to || fits(1 - active, *to))) return active;
+    }
+    return std::nullopt;
+  }
+
   // In one critical section, calls decide(shard, cell, stamp) for a partition that is there, and
   // does as it says.
   template <typename Decide>
@@ -520,22 +544,44 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell need
 }
 
 template <PartitionKey Id, typename P>
-Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
-  const Key key = Traits::key(id);
-  const Change done = change_with_room(
-      key, [](const Slot& slot) { return !slot; },
-      [&](Shard& shard, Slot slot, Stock& stock) {
+auto BasicPlacementTable<Id, P>::replace(const Key& key, const Words& from,
+                                         const std::optional<Words>& to, MigrationPhase phase,
+                                         std::optional<Epoch> applied) -> Change {
+  const auto is_stale = [&](const Slot& slot) {
+    return applied && slot && slot.cell().stamp().epoch() >= *applied;
+  };
+  // Where neither buffer may be overwritten, the partition gets a second cell, and the first gives
+  // way to it.
+  const auto needs_cell = [&](const Slot& slot) {
+    return !slot || (!is_stale(slot) && !buffer_for(slot.cell(), from, to));
+  };
+  const Change done =
+      change_with_room(key, needs_cell, [&](Shard& shard, Slot first, Stock& stock) {
         shard.mutex.assert_held();
-        if (!slot) slot = shard.insert(key, stock);
+        if (is_stale(first)) return Change{};
+        if (applied) raise_generation(*applied);
+        const Epoch epoch = applied ? *applied : draw_epoch();
+        const bool second = first && needs_cell(first);
+        const Slot slot = !first   ? shard.insert(key, stock)
+                          : second ? shard.duplicate(first)
+                                   : first;
         Cell& cell = slot.cell();
-        const Stamp before = cell.stamp();
-        // Into the buffer that readers of the stamp before do not take for the origin.
-        const std::size_t buffer = 1 - before.active();
-        cell.store_placement(buffer, to_words(placement));
-        return publish(shard, cell, draw_epoch(), MigrationPhase::Settled, buffer);
+        const Stamp before = first ? first.cell().stamp() : cell.stamp();
+        const std::size_t active = second ? 0 : *buffer_for(cell, from, to);
+        cell.store_placement(active, from);
+        if (to) cell.store_placement(1 - active, *to);
+        cell.publish(Stamp::live(epoch, phase, active));
+        if (second) shard.give_way(first);
+        if (!before.is_live()) shard.count_live(1);
+        return Change{epoch, held_by(shard, cell, before, phase)};
       });
   resume_held(shard_for(key), done);
-  return done.epoch;
+  return done;
+}
+
+template <PartitionKey Id, typename P>
+Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
+  return replace(Traits::key(id), to_words(placement), {}, MigrationPhase::Settled, {}).epoch;
 }
 
 template <PartitionKey Id, typename P>
@@ -644,10 +690,13 @@ TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id) {
 
 template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
+  // More than fit the address space, and more than the sums below could take.
+  if (partitions > std::numeric_limits<std::size_t>::max() / (2 * sizeof(Cell))) {
+    throw std::bad_alloc();
+  }
   // Hashing spreads ids over the shards as balls over bins: some get a few deviations more.
   const std::size_t mean = partitions / shard_count();
-  std::size_t deviation = 1;
-  while (deviation * deviation < mean) ++deviation;
+  const auto deviation = static_cast<std::size_t>(std::sqrt(static_cast<double>(mean))) + 1;
   const std::size_t room = std::min(partitions, mean + 4 * deviation + 4);
   for (std::size_t i = 0; i < shard_count(); ++i) {
     Shard& shard = shards_[i];
@@ -933,40 +982,10 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
 template <PartitionKey Id, typename P>
 bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch epoch) {
   if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
-  const Key key = Traits::key(id);
-  const MigrationPhase phase = state.phase();
-  const Words from = to_words(state.read_placement());
-  // Both buffers are to be written, and readers look at the active one: unless that is to stay as
-  // it is, the partition gets a second cell, and the first gives way to it.
-  const auto needs_cell = [&](const Slot& slot) {
-    return !slot || (slot.cell().stamp().is_live() && phase != MigrationPhase::Settled &&
-                     slot.cell().stamp().epoch() < epoch &&
-                     slot.cell().placement(slot.cell().stamp().active()) != from);
-  };
-  const Change done = change_with_room(key, needs_cell, [&](Shard& shard, Slot slot, Stock& stock) {
-    shard.mutex.assert_held();
-    if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
-    raise_generation(epoch);
-    const bool second = slot && needs_cell(slot);
-    const Slot first = slot;
-    if (second) slot = shard.duplicate(slot);
-    if (!slot) slot = shard.insert(key, stock);
-    Cell& cell = slot.cell();
-    const Stamp before = first ? first.cell().stamp() : cell.stamp();
-    std::size_t active = before.active();
-    if (phase == MigrationPhase::Settled || !before.is_live()) active = 1 - active;
-    if (active != before.active() || !before.is_live() || second) {
-      cell.store_placement(active, from);
-    }
-    if (phase != MigrationPhase::Settled) {
-      cell.store_placement(1 - active, to_words(*state.destination()));
-    }
-    cell.publish(Stamp::live(epoch, phase, active));
-    if (second) shard.give_way(first);
-    if (!before.is_live()) shard.count_live(1);
-    return Change{epoch, held_by(shard, cell, before, phase)};
-  });
-  resume_held(shard_for(key), done);
+  std::optional<Words> to;
+  if (state.is_migrating()) to = to_words(*state.destination());
+  const Change done =
+      replace(Traits::key(id), to_words(state.read_placement()), to, state.phase(), epoch);
   return done.epoch != Epoch::zero();
 }
 
