@@ -9,9 +9,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_set>
 #include <utility>
 
-#include <absl/container/node_hash_set.h>
 #include <absl/hash/hash.h>
 
 #include "placement/detail/mutex.hpp"
@@ -54,7 +54,8 @@ class InternPool {
 
  private:
   Mutex mutex_;
-  absl::node_hash_set<T, typename InternLookup<T>::Hash, std::equal_to<>> values_
+  // A set of the standard's, for it stays as it is when an allocation fails; abseil's do not.
+  std::unordered_set<T, typename InternLookup<T>::Hash, std::equal_to<>> values_
       ABSL_GUARDED_BY(mutex_);
 };
 
