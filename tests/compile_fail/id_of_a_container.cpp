@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: PartitionKey
+#include <vector>
+
+#include <placement/placement_table.hpp>
+
+placement::BasicPlacementTable<std::vector<int>> table;

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: PartitionKey
+#include <placement/placement_table.hpp>
+
+placement::BasicPlacementTable<double> table;
