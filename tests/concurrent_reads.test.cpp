@@ -187,7 +187,7 @@ class LoggedTable {
 
 TEST(ConcurrentReads, SeeOneStateOfAPartitionWholeInAStormOfFlips) {
   constexpr std::uint64_t kPartitions = 3;
-  constexpr std::uint64_t kChanges = work(1'000'000);
+  constexpr std::uint64_t kChanges = work(400'000);
   LoggedTable logged(kPartitions, kChanges);
   Random random = make_random();
   const std::uint64_t reads = read_while(
@@ -207,7 +207,7 @@ TEST(ConcurrentReads, SeeOneStateOfAPartitionWholeInAStormOfFlips) {
 
 // `set` overrides a migration: its placement goes where the destination stands.
 TEST(ConcurrentReads, SeeOneStateWholeWhileSetOverridesMigrations) {
-  constexpr std::uint64_t kChanges = work(500'000);
+  constexpr std::uint64_t kChanges = work(200'000);
   LoggedTable logged(1, 2 * kChanges);
   read_while(
       [&] {
@@ -232,7 +232,7 @@ TEST(ConcurrentReads, SeeOneStateWholeWhileSetOverridesMigrations) {
 // partition moves to another cell.
 TEST(ConcurrentReads, SeeOneStateWholeWhileAReplicaAppliesAnyStateAfterAnyOther) {
   constexpr std::uint64_t kPartitions = 3;
-  constexpr std::uint64_t kChanges = work(500'000);
+  constexpr std::uint64_t kChanges = work(200'000);
   LoggedTable logged(kPartitions, kChanges);
   Random random = make_random();
   read_while(
@@ -269,7 +269,7 @@ std::string absent_name(std::uint64_t n) { return "absent-" + std::to_string(n);
 TEST(ConcurrentReads, FindWhatIsThereAndNothingElseWhileTheTableGrows) {
   constexpr std::uint64_t kResidents = 64;
   constexpr std::uint64_t kRounds = 4;
-  constexpr std::uint64_t kNewcomers = work(100'000);
+  constexpr std::uint64_t kNewcomers = work(50'000);
   for (std::uint64_t round = 0; round < kRounds; ++round) {
     CountingMemory memory;
     TextTable table(TableOptions{.shards = 1, .memory = &memory});
@@ -309,7 +309,7 @@ TEST(ConcurrentReads, FindWhatIsThereAndNothingElseWhileTheTableGrows) {
 
 TEST(ConcurrentReads, SeeAnErasedPartitionGoAndComeBackNewer) {
   constexpr std::uint64_t kPartitions = 4;
-  constexpr std::uint64_t kChanges = work(600'000);
+  constexpr std::uint64_t kChanges = work(300'000);
   NumberTable table(TableOptions{.shards = 1});
   Random random = make_random();
   std::array<std::array<Epoch, kPartitions>, kReaders> last{};
@@ -437,11 +437,11 @@ void expect_reads_survive_recycled_arrays(unsigned log2_capacity, std::uint64_t 
 }
 
 TEST(ConcurrentReads, AreRightWhileChurnRecyclesTheArraysOfASmallTable) {
-  expect_reads_survive_recycled_arrays(4, work(1'000'000));
+  expect_reads_survive_recycled_arrays(4, work(500'000));
 }
 
 TEST(ConcurrentReads, AreRightWhileChurnRecyclesArraysOfManyPages) {
-  expect_reads_survive_recycled_arrays(10, work(1'000'000));
+  expect_reads_survive_recycled_arrays(10, work(300'000));
 }
 
 // The second array is a mixture of what was moved and what is new.

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory stays bounded under any churn of names, and no change does work in proportion to the
+// table.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <placement/placement_table.hpp>
+
+#include "support/checksummed_placement.hpp"
+#include "support/test_memory.hpp"
+#include "support/threads.hpp"
+
+namespace placement::test {
+namespace {
+
+using TextTable = BasicPlacementTable<std::string, Placement>;
+using NumberTable = BasicPlacementTable<std::uint64_t, ChecksummedPlacement>;
+
+std::size_t resident_bytes_of_process() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// An id of `length` characters that no other number has, without the cost of a formatted print.
+class Name {
+ public:
+  explicit Name(std::size_t length) : text_(length, 'n') {}
+
+  const std::string& operator()(std::uint64_t n) {
+    for (std::size_t i = 0; i < 16; ++i) text_[i] = "0123456789abcdef"[(n >> (4 * i)) & 15];
+    return text_;
+  }
+
+ private:
+  std::string text_;
+};
+
+// Distinct ids come and go, with at most `alive` of them there at any time.
+void expect_bounded_memory(std::size_t id_length, std::uint64_t names, std::uint64_t alive) {
+  CountingMemory memory;
+  TextTable table(TableOptions{.memory = &memory});
+  Name name(id_length);
+  const Placement placement = Placement::dedicated_cluster(ClusterId("cluster"));
+  std::size_t bytes_when_warm = 0;
+  std::size_t resident_when_warm = 0;
+  for (std::uint64_t n = 0; n < names; ++n) {
+    if (n == names / 10) {
+      bytes_when_warm = memory.bytes();
+      resident_when_warm = resident_bytes_of_process();
+    }
+    table.set(name(n), placement);
+    if (n >= alive) {
+      ASSERT_TRUE(table.erase(name(n - alive)));
+    }
+  }
+  EXPECT_EQ(table.size(), alive);
+  // The ids, their counters and cells at a load of a sixth at worst, and the arrays before.
+  const std::size_t live_set = alive * (id_length + sizeof(Placement));
+  EXPECT_LT(memory.bytes(), 24 * live_set);
+  EXPECT_LT(memory.bytes(), bytes_when_warm + bytes_when_warm / 4);
+  if (!kSanitized) {
+    EXPECT_LT(resident_bytes_of_process(), resident_when_warm + 4 * live_set);
+  }
+}
+
+TEST(BoundedMemory, TenMillionNamesOfWhichTenThousandAreAlive) {
+  expect_bounded_memory(40, work(10'000'000), 10'000);
+}
+
+TEST(BoundedMemory, TheBlocksOfLongIdsAreRecycled) {
+  expect_bounded_memory(100, work(2'000'000), 10'000);
+}
+
+TEST(BoundedMemory, AFewNamesAtATimeTakeAFewCells) {
+  constexpr std::uint64_t kNames = work(1'000'000);
+  CountingMemory memory;
+  TextTable table(TableOptions{.shards = 1, .memory = &memory});
+  Name name(100);
+  const Placement placement = Placement::dedicated_cluster(ClusterId("cluster"));
+  for (std::uint64_t n = 0; n < kNames; ++n) {
+    table.set(name(n), placement);
+    if (n >= 3) {
+      ASSERT_TRUE(table.erase(name(n - 3)));
+    }
+  }
+  EXPECT_LE(memory.allocations(MemoryUse::Cells), 3U);
+  EXPECT_LE(memory.allocations(MemoryUse::LongIds), 4U);
+  EXPECT_LE(memory.allocations(MemoryUse::Counters), 1U);
+}
+
+TEST(BoundedMemory, OverridingMigrationsTakesNoMoreThanTheyDid) {
+  constexpr std::uint64_t kRounds = work(500'000);
+  CountingMemory memory;
+  TextTable table(TableOptions{.shards = 1, .memory = &memory});
+  Name name(100);
+  const Placement here = Placement::dedicated_cluster(ClusterId("here"));
+  const Placement there = Placement::dedicated_cluster(ClusterId("there"));
+  const Placement elsewhere = Placement::dedicated_cluster(ClusterId("elsewhere"));
+  for (std::uint64_t n = 0; n < kRounds; ++n) {
+    table.set(name(n % 4), n % 3 == 0 ? elsewhere : here);
+    ASSERT_TRUE(table.begin_migration(name(n % 4), there));
+  }
+  EXPECT_EQ(table.size(), 4U);
+  EXPECT_LE(memory.allocations(MemoryUse::Cells), 4U);
+  // A duplicate keeps its block and counter; what an insert had ready for it went back.
+  EXPECT_LE(memory.bytes(MemoryUse::LongIds), 6 * 256U);
+  EXPECT_EQ(memory.bytes(MemoryUse::Counters), 16 * 64U);
+}
+
+TEST(BoundedMemory, OutgrownArraysDoNotStayResident) {
+  constexpr std::uint64_t kPartitions = 150'000;
+  PageMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
+  const auto arrays = memory.pieces(MemoryUse::Cells);
+  ASSERT_GE(arrays.size(), 6U);
+  std::size_t outgrown = 0;
+  std::size_t of_that_resident = 0;
+  for (std::size_t i = 0; i + 1 < arrays.size(); ++i) {
+    outgrown += arrays[i].size;
+    of_that_resident += PageMemory::resident_bytes(arrays[i]);
+  }
+  EXPECT_GT(outgrown, arrays.back().size / 8);
+  // Their headers, and the small ones.
+  EXPECT_LE(of_that_resident, std::size_t{256} << 10);
+  EXPECT_GT(PageMemory::resident_bytes(arrays.back()), arrays.back().size / 2);
+}
+
+TEST(BoundedMemory, NoChangeDiscardsMuchAtOnce) {
+  CountingMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  for (std::uint64_t id = 0; id < 100'000; ++id) table.set(id, {id, 0});
+  EXPECT_GT(memory.discards(), 10U);
+  EXPECT_LE(memory.most_discarded_at_once(), std::size_t{64} << 10);
+}
+
+// A hundred thousand cells would be moved in one critical section by a table that grows at once.
+TEST(BoundedMemory, NoChangeTouchesMoreThanAFewDozenCells) {
+  constexpr std::uint64_t kPartitions = kSanitized ? 3'000 : 6'000;
+  constexpr std::size_t kLine = 64;
+  PageMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  std::vector<std::vector<std::byte>> before;
+  std::size_t most = 0;
+  std::size_t changes_while_growing = 0;
+  for (std::uint64_t id = 0; id < kPartitions; ++id) {
+    table.set(id, {id, 0});
+    std::size_t changed = 0;
+    std::size_t emptied = 0;  // lines that were discarded: a system call, not a cell's worth each
+    const auto arrays = memory.pieces(MemoryUse::Cells);
+    before.resize(arrays.size());
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+      std::vector<std::byte>& old = before[i];
+      old.resize(arrays[i].size);
+      if (std::memcmp(old.data(), arrays[i].begin, old.size()) == 0) continue;
+      for (std::size_t at = 0; at < old.size(); at += kLine) {
+        const std::byte* const now = arrays[i].begin + at;
+        if (std::memcmp(old.data() + at, now, kLine) == 0) continue;
+        const bool is_empty =
+            std::all_of(now, now + kLine, [](std::byte b) { return b == std::byte{}; });
+        ++(is_empty ? emptied : changed);
+      }
+      std::memcpy(old.data(), arrays[i].begin, old.size());
+    }
+    EXPECT_LE(emptied * kLine, std::size_t{64} << 10);
+    if (changed > 8) ++changes_while_growing;
+    most = std::max(most, changed);
+  }
+  // Sixteen cells of two lines each are moved, of which one line is marked; and the one set.
+  EXPECT_LE(most, 16 * (2 + 1) + 2U);
+  EXPECT_GT(changes_while_growing, 100U);
+}
+
+}  // namespace
+}  // namespace placement::test
