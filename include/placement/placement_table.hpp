@@ -512,7 +512,7 @@ template <PartitionKey Id, typename P>
 BasicPlacementTable<Id, P>::~BasicPlacementTable() {
   assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
   for (std::size_t i = 0; i < shard_count(); ++i) {
-    assert(!shards_[i].has_writes_in_flight() && "a write permit outlives its table");
+    assert(!shards_[i].has_permits_out() && "a write permit outlives its table");
     shards_[i].~Shard();
   }
   memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
@@ -854,12 +854,15 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     if (!found || !stamp.is_live()) return Permit(WriteRefusal::UnknownPartition);
     if (!stamp.is_open()) return Permit(WriteRefusal::Cutover);
     if (expected && stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
-    if (!counter->enter()) {  // (P1)
-      // The partition's erase is between closing the counter and publishing that it is gone.
+    const bool entered = counter->enter();  // (P1)
+    detail::CountedWrite write(shard, *counter, clock_);
+    if (!entered) {
+      // The partition's erase is between closing the counter and publishing that it is gone. A
+      // drain of the counter's next partition may have seen the count: it is woken as by a permit.
+      write.release();
       const MutexLock lock(shard.mutex);
       continue;
     }
-    detail::CountedWrite write(shard, *counter, clock_);
     // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is
     // this partition's. The version says that the cell was not reused for it meanwhile, in
     // between with other words. If either is not so, `write` takes the count back.

@@ -304,9 +304,9 @@ class Shard : public ShardLock {
     return array_.capacity();
   }
 
-  [[nodiscard]] bool has_writes_in_flight() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  [[nodiscard]] bool has_permits_out() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
     for (std::uint32_t number = 0; number < counters_.used(); ++number) {
-      if (counters_[number].in_flight() != 0) return true;
+      if (counters_[number].has_permits_out()) return true;
     }
     return false;
   }

@@ -45,11 +45,9 @@ struct alignas(kCacheLine) ShardLock {
 // before (P1), hence (P3) before (P2), and the writer sees the cutover and takes its count back.
 class alignas(kCacheLine) WriteCounter {
  public:
-  // (P1) One more. False if the partition is just being erased: then nothing was counted.
+  // (P1) One more. False if the partition is just being erased: then the caller leaves again.
   [[nodiscard]] bool enter() noexcept {
-    if ((state_.fetch_add(1, std::memory_order_seq_cst) & kClosed) == 0) return true;
-    leave();
-    return false;
+    return (state_.fetch_add(1, std::memory_order_seq_cst) & kClosed) == 0;
   }
 
   // One less: the release orders the write before whoever sees the count without it. True if it
@@ -106,6 +104,9 @@ class alignas(kCacheLine) WriteCounter {
     const std::uint64_t before = state_.fetch_sub(count, std::memory_order_seq_cst);
     return (before & kCountMask) == count && (before & kAwaited) != 0;
   }
+  // Whether a permit is out: one in quarantine is not, nobody has it.
+  [[nodiscard]] bool has_permits_out() const noexcept { return in_flight() != quarantined_; }
+
   // When the quarantine ends; the infinite future if nothing is in quarantine.
   [[nodiscard]] absl::Time quarantine_ends() const noexcept {
     return quarantined_ == 0 ? absl::InfiniteFuture() : absl::FromUnixNanos(quarantined_until_);
@@ -169,6 +170,7 @@ class WriteCounters {
     const std::uint32_t number = free_;
     free_ = (*this)[number].next_free_;
     (*this)[number].reopen();
+    (*this)[number].held().start_counting();
     return number;
   }
 
