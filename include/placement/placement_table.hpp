@@ -796,11 +796,11 @@ void BasicPlacementTable<Id, P>::for_each(F&& f) const {
       const unsigned log2 = view.log2_capacity();
       last = log2 <= kLog2Homes ? kLastHash : first | (kLastHash >> (log2 - kLog2Homes));
       std::size_t count = 0;
-      const auto collect = [&](const Cell& cell, Stamp stamp) {
+      const auto collect = [&](const Cell& cell, Stamp stamp, const auto& is_current) {
         if (!stamp.is_live()) return true;
         if (count == entries.size()) entries.emplace_back();
         Entry& entry = entries[count];
-        if (!cell.copy_id(entry.id, stamp)) return false;
+        if (!cell.copy_id(entry.id, is_current)) return false;
         entry.hash = Key(entry.id).hash;
         entry.snapshot = Snapshot(cell, stamp);
         if (entry.hash < first || entry.hash > last) return true;

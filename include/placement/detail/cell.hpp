@@ -36,9 +36,10 @@ enum class Match {
 // size allows: 64 bytes for an integer id, 96 (two lines, always) for a text id and a Placement.
 //
 // Writers hold the shard's mutex. The rules they keep for the readers:
-//   (C1) A buffer is written only while no stamp names it the active one, or it was proven that
-//        a reader of the old stamp will see a new one: the words are release stores that follow
-//        the previous stamp's store, so whoever acquires a new word sees a newer stamp.
+//   (C1) A buffer is written only while the cell's stamp does not name it: a settled stamp names
+//        the active one, a migrating stamp both. Its words are release stores that follow that
+//        stamp's store, so whoever acquires a new word sees a stamp newer than any that named the
+//        old ones.
 //   (C2) A cell gets a new id only while its stamp accepts no reader (never used, vacant); then
 //        come the label and the id's words, release stores as well, then the new stamp.
 //   (C3) The stamp is stored last, so whoever acquires it sees all that it speaks of.
@@ -83,15 +84,16 @@ class alignas(kCacheLine / 2) Cell {
     return static_cast<std::uint32_t>(label_.load(std::memory_order_acquire) >> 32);
   }
 
-  [[nodiscard]] Match matches(const NumberKey& key, Stamp) const noexcept {
+  [[nodiscard]] Match matches(const NumberKey& key, const auto&) const noexcept {
     return id_[0].load(std::memory_order_acquire) == key.number ? Match::Yes : Match::No;  // (4)
   }
 
-  ABSL_ATTRIBUTE_ALWAYS_INLINE Match matches(const TextKey& key, Stamp stamp) const noexcept {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Match matches(const TextKey& key,
+                                             const auto& is_current) const noexcept {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
     if (label != label_of(key)) return Match::No;
     if (key.bytes.size() > kInlineBytes) [[unlikely]]
-      return matches_long(key, stamp);
+      return matches_long(key, is_current);
     return equal(id_.data(), key.bytes) ? Match::Yes : Match::No;
   }
 
@@ -105,17 +107,17 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // Copies the id. False if the cell changed meanwhile.
-  [[nodiscard]] bool copy_id(std::uint64_t& number, Stamp) const noexcept {
+  [[nodiscard]] bool copy_id(std::uint64_t& number, const auto&) const noexcept {
     number = id_[0].load(std::memory_order_acquire);  // (4)
     return true;
   }
-  [[nodiscard]] bool copy_id(std::string& text, Stamp stamp) const {
+  [[nodiscard]] bool copy_id(std::string& text, const auto& is_current) const {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
     const Word* words = id_.data();
     std::size_t size = label >> kLengthShift;
     if (size == kLongId) {
       const LongId id = long_id();
-      if (!is_still(stamp)) return false;
+      if (!is_current()) return false;
       words = id.block->words();
       size = id.size;
     } else if (size > kInlineBytes) {
@@ -210,11 +212,12 @@ class alignas(kCacheLine / 2) Cell {
     std::uint64_t hash;
   };
 
-  ABSL_ATTRIBUTE_NOINLINE Match matches_long(const TextKey& key, Stamp stamp) const noexcept {
+  ABSL_ATTRIBUTE_NOINLINE Match matches_long(const TextKey& key,
+                                             const auto& is_current) const noexcept {
     const LongId id = long_id();
-    // The three words are one id's only if the stamp has not moved on. That has to be known
-    // before the block is entered: with another id's length one would read beyond it.
-    if (!is_still(stamp)) return Match::Torn;
+    // The three words are one id's only if neither the stamp nor the array's version has moved on.
+    // That has to be known before the block is entered: what was read might be no address at all.
+    if (!is_current()) return Match::Torn;
     if (id.hash != key.hash || id.size != key.bytes.size()) return Match::No;
     return equal(id.block->words(), key.bytes) ? Match::Yes : Match::No;
   }

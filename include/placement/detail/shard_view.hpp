@@ -52,7 +52,7 @@ class alignas(kCacheLine / 2) ShardView {
   template <typename Key, typename Copy>
   [[nodiscard]] bool lookup(const Key& key, Copy&& copy) const {
     const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
-    const Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
+    const Found found = probe(Array(array_.load(std::memory_order_acquire)), version, key, copy);
     if (found == Found::Yes && is_still(version)) [[likely]]
       return true;
     if (found == Found::No && next_.load(std::memory_order_acquire) == 0 && is_still(version)) {
@@ -68,10 +68,10 @@ class alignas(kCacheLine / 2) ShardView {
   template <typename Visit>
   [[nodiscard]] bool scan(std::uint64_t first, std::uint64_t last, Visit&& visit) const {
     const std::uint64_t version = version_.load(std::memory_order_acquire);
-    if (!scan_array(Array(array_.load(std::memory_order_acquire)), first, last, visit))
+    if (!scan_array(Array(array_.load(std::memory_order_acquire)), version, first, last, visit))
       return false;
     const std::uint64_t next = next_.load(std::memory_order_acquire);
-    if (next != 0 && !scan_array(Array(next), first, last, visit)) return false;
+    if (next != 0 && !scan_array(Array(next), version, first, last, visit)) return false;
     return is_still(version);
   }
 
@@ -109,24 +109,26 @@ class alignas(kCacheLine / 2) ShardView {
   ABSL_ATTRIBUTE_NOINLINE bool lookup_while_changing(const Key& key, Copy&& copy) const {
     for (;;) {
       const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
-      Found found = probe(Array(array_.load(std::memory_order_acquire)), key, copy);
+      Found found = probe(Array(array_.load(std::memory_order_acquire)), version, key, copy);
       if (found == Found::No) {
         const std::uint64_t next = next_.load(std::memory_order_acquire);
-        if (next != 0) found = probe(Array(next), key, copy);
+        if (next != 0) found = probe(Array(next), version, key, copy);
       }
       if (found != Found::Torn && is_still(version)) return found == Found::Yes;
     }
   }
 
   template <typename Key, typename Copy>
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static Found probe(Array array, const Key& key, Copy&& copy) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Found probe(Array array, std::uint64_t version, const Key& key,
+                                           Copy&& copy) const {
     const std::size_t home = array.home(key.hash);
     std::size_t at = home;
     do {
       const Cell& cell = array[at];
       const Stamp stamp = cell.stamp();
       if (stamp.has_id()) [[likely]] {
-        const Match match = cell.matches(key, stamp);
+        const Match match =
+            cell.matches(key, [&] { return cell.is_still(stamp) && is_still(version); });
         if (match == Match::Yes) {
           if (!copy(cell, stamp) || !cell.is_still(stamp)) return Found::Torn;
           return Found::Yes;
@@ -141,14 +143,16 @@ class alignas(kCacheLine / 2) ShardView {
   }
 
   template <typename Visit>
-  static bool scan_array(Array array, std::uint64_t first, std::uint64_t last, Visit&& visit) {
+  bool scan_array(Array array, std::uint64_t version, std::uint64_t first, std::uint64_t last,
+                  Visit&& visit) const {
     // Ids whose home is in the range stand there or after it, up to a cell that was never used.
     const std::size_t homes = array.home(last) - array.home(first) + 1;
     for (std::size_t i = 0; i < array.capacity(); ++i) {
       const Cell& cell = array[(array.home(first) + i) & array.mask()];
       const Stamp stamp = cell.stamp();
       if (stamp == Stamp::never_used() && i >= homes) break;
-      if (stamp.has_id() && (!visit(cell, stamp) || !cell.is_still(stamp))) return false;
+      const auto is_current = [&] { return cell.is_still(stamp) && is_still(version); };
+      if (stamp.has_id() && (!visit(cell, stamp, is_current) || !is_current())) return false;
     }
     return true;
   }
