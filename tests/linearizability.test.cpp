@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// INV-L: whatever threads do to a partition at once, there is an order of their calls that explains
+// every result. Short histories, many of them; the checker is checked in
+// linearizability_checker.test.cpp.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <placement/placement_table.hpp>
+
+#include "support/checksummed_placement.hpp"
+#include "support/linearizability.hpp"
+#include "support/partition_model.hpp"
+#include "support/preemption.hpp"
+#include "support/test_memory.hpp"
+#include "support/threads.hpp"
+
+namespace placement::test {
+namespace {
+
+using P = ChecksummedPlacement;
+using Model = PartitionModel<P>;
+using Op = PartitionOperation<P>;
+using State = BasicPartitionState<P>;
+
+constexpr std::size_t kPartitions = 2;
+constexpr std::size_t kThreads = 4;
+constexpr std::size_t kCallsOfThread = 60;
+
+// How often a thread calls what.
+using Weights = std::array<unsigned, kMethodNames.size()>;
+
+constexpr Weights weights(std::initializer_list<std::pair<Method, unsigned>> given) {
+  Weights result{};
+  for (const auto& [method, weight] : given) result[static_cast<std::size_t>(method)] = weight;
+  return result;
+}
+
+constexpr Weights kAnything = weights({{Method::Set, 2},
+                                       {Method::BeginMigration, 3},
+                                       {Method::EnterCutover, 3},
+                                       {Method::CompleteMigration, 4},
+                                       {Method::AbortMigration, 1},
+                                       {Method::ClaimMigration, 1},
+                                       {Method::Erase, 2},
+                                       {Method::Get, 4},
+                                       {Method::AdmitWrite, 2},
+                                       {Method::State, 2},
+                                       {Method::Contains, 1},
+                                       {Method::AcquireWrite, 4},
+                                       {Method::Release, 4},
+                                       {Method::WritesInFlight, 1}});
+constexpr Weights kOperator = weights({{Method::Set, 1},
+                                       {Method::BeginMigration, 4},
+                                       {Method::EnterCutover, 4},
+                                       {Method::CompleteMigration, 6},
+                                       {Method::State, 1}});
+constexpr Weights kRegistrar =
+    weights({{Method::Set, 6}, {Method::Erase, 4}, {Method::Get, 1}, {Method::Contains, 1}});
+constexpr Weights kReader = weights({{Method::Get, 6},
+                                     {Method::State, 4},
+                                     {Method::AdmitWrite, 2},
+                                     {Method::Contains, 1},
+                                     {Method::AcquireWrite, 1},
+                                     {Method::Release, 1}});
+constexpr Weights kWriter = weights({{Method::AcquireWrite, 6},
+                                     {Method::Release, 6},
+                                     {Method::Get, 1},
+                                     {Method::AdmitWrite, 1},
+                                     {Method::WritesInFlight, 1}});
+constexpr Weights kReplica =
+    weights({{Method::Apply, 8}, {Method::ApplyErase, 1}, {Method::State, 1}});
+
+constexpr std::array kRouterRoles = {kAnything, kOperator, kRegistrar, kReader, kWriter};
+constexpr std::array kReplicaRoles = {kReplica, kReplica, kReader, kReader, kWriter};
+
+Method draw(Random& random, const Weights& of) {
+  std::uint64_t sum = 0;
+  for (const unsigned weight : of) sum += weight;
+  std::uint64_t left = below(random, sum);
+  std::size_t method = 0;
+  while (left >= of[method]) left -= of[method++];
+  return static_cast<Method>(method);
+}
+
+// What the histories have shown.
+struct Sights {
+  std::uint64_t calls = 0;
+  std::uint64_t overlaps = 0;  // pairs of two threads' calls on one partition
+  std::uint64_t flips = 0;
+  std::uint64_t flips_under_reads = 0;  // flips that overlap a read of the partition
+  std::uint64_t permits = 0;
+  std::uint64_t drains = 0;    // flips and erases refused for a permit or a passing write
+  std::uint64_t cutovers = 0;  // writes refused by one
+  std::uint64_t erases = 0;
+  std::uint64_t applied = 0;
+  std::uint64_t growths = 0;  // arrays of cells
+};
+
+// What one thread of a round does, and what it saw.
+template <typename Table, typename Id>
+class Worker {
+ public:
+  Worker(Table& table, StampClock& clock, const std::vector<Id>& ids, std::size_t thread,
+         const Weights& role, std::uint64_t seed)
+      : table_(table),
+        clock_(clock),
+        ids_(ids),
+        thread_(thread),
+        role_(role),
+        random_(seed),
+        permits_(ids.size()),
+        epochs_(ids.size()),
+        histories(ids.size()) {}
+
+  // `base` is the generation when the round began, and `churn` makes ids that nobody else has.
+  template <typename Churn>
+  void run(Epoch base, Churn churn) {
+    Preemption preemption;
+    for (std::size_t i = 0; i < kCallsOfThread; ++i) {
+      if (below(random_, 6) == 0) {
+        preemption.arm(static_cast<std::uint32_t>(1 + below(random_, 2'000)));
+      }
+      perform(below(random_, ids_.size()), draw(random_, role_), base);
+      if (below(random_, 8) == 0) look_at_the_generation();
+      if (below(random_, 4) == 0) change_another(churn(thread_, below(random_, 64)));
+    }
+    for (std::size_t which = 0; which < ids_.size(); ++which) {
+      while (!permits_[which].empty()) perform(which, Method::Release, base);
+    }
+  }
+
+ private:
+  using Permit = typename Table::Permit;
+
+  void perform(std::size_t which, Method method, Epoch base) {
+    const Id& id = ids_[which];
+    Call<Op> call;
+    call.thread = thread_;
+    Op& op = call.operation;
+    op.method = method;
+    const auto record = [&](auto&& act) {
+      call.called = clock_.next();
+      auto result = act();
+      call.returned = clock_.next();
+      using R = decltype(result);
+      if constexpr (std::is_same_v<R, Permit>) {
+        if (result) {
+          op.result = Granted<P>{result.placement(), result.epoch()};
+          permits_[which].push_back(std::move(result));
+        } else {
+          op.result = result.refusal();
+        }
+      } else {
+        op.result.template emplace<R>(result);
+      }
+      histories[which].push_back(call);
+      learn(which, call);
+    };
+    switch (method) {
+      case Method::Set:
+        op.placement = fresh_placement(which);
+        return record([&] { return TransitionResult(table_.set(id, *op.placement)); });
+      case Method::BeginMigration:
+        op.placement = fresh_placement(which);
+        return record([&] { return table_.begin_migration(id, *op.placement); });
+      case Method::EnterCutover:
+        op.epoch = perhaps_expected(which);
+        return record([&] { return table_.enter_cutover(id, op.epoch); });
+      case Method::CompleteMigration:
+        op.epoch = perhaps_expected(which);
+        return record([&] { return table_.complete_migration(id, op.epoch); });
+      case Method::AbortMigration:
+        op.epoch = perhaps_expected(which);
+        return record([&] { return table_.abort_migration(id, op.epoch); });
+      case Method::ClaimMigration:
+        op.epoch = perhaps_expected(which);
+        return record([&] { return table_.claim_migration(id, op.epoch); });
+      case Method::Erase:
+        return record([&] { return table_.erase(id); });
+      case Method::Apply:
+        op.epoch = news(base);
+        op.state = fresh_state(which);
+        return record([&] { return table_.apply(id, *op.state, *op.epoch); });
+      case Method::ApplyErase:
+        op.epoch = news(base);
+        return record([&] { return table_.apply_erase(id, *op.epoch); });
+      case Method::Get:
+        return record([&] { return table_.get(id); });
+      case Method::AdmitWrite:
+        op.epoch = epochs_[which];
+        return record([&] { return table_.admit_write(id, *op.epoch); });
+      case Method::State:
+        return record([&] { return table_.state(id); });
+      case Method::Contains:
+        return record([&] { return table_.contains(id); });
+      case Method::AcquireWrite:
+        op.epoch = perhaps_expected(which);
+        return record([&] {
+          return op.epoch ? table_.acquire_write(id, *op.epoch) : table_.acquire_write(id);
+        });
+      case Method::Release:
+        if (permits_[which].empty()) return;
+        record([&] {
+          permits_[which].back().release();
+          return std::monostate();
+        });
+        permits_[which].pop_back();
+        return;
+      case Method::WritesInFlight:
+        return record([&] { return table_.writes_in_flight(id); });
+    }
+  }
+
+  // The partition's last epoch that this thread saw, and of the table a change that it made.
+  void learn(std::size_t which, const Call<Op>& call) {
+    const Op& op = call.operation;
+    if (const auto* const result = std::get_if<TransitionResult>(&op.result)) {
+      if (!*result) return;
+      epochs_[which] = **result;
+      changes.push_back(
+          {call.called, call.returned, {GenerationOperation::Kind::Draw, **result}, thread_});
+    } else if (const auto* const at = std::get_if<std::optional<BasicPlacementAt<P>>>(&op.result)) {
+      if (*at) epochs_[which] = (*at)->epoch;
+    } else if (const auto* const state = std::get_if<std::optional<BasicStateAt<P>>>(&op.result)) {
+      if (*state) epochs_[which] = (*state)->epoch;
+    } else if (const auto* const taken = std::get_if<bool>(&op.result)) {
+      if (op.method == Method::Contains || !*taken) return;
+      changes.push_back(
+          {call.called, call.returned, {GenerationOperation::Kind::Raise, *op.epoch}, thread_});
+    }
+  }
+
+  void look_at_the_generation() {
+    Call<GenerationOperation> call;
+    call.thread = thread_;
+    call.called = clock_.next();
+    call.operation.epoch = table_.current_epoch();
+    call.returned = clock_.next();
+    changes.push_back(call);
+  }
+
+  // Neighbours come and go, so that the arrays grow and cells are used again.
+  void change_another(const Id& id) {
+    Call<GenerationOperation> call;
+    call.thread = thread_;
+    call.operation.kind = GenerationOperation::Kind::Draw;
+    call.called = clock_.next();
+    if (role_ == kReplica || role_ == kReader || role_ == kWriter || below(random_, 3) != 0) {
+      call.operation.epoch = table_.set(id, P(7, ++sequence_));
+    } else {
+      const TransitionResult erased = table_.erase(id);
+      if (!erased) return;
+      call.operation.epoch = *erased;
+    }
+    call.returned = clock_.next();
+    changes.push_back(call);
+  }
+
+  P fresh_placement(std::size_t which) { return P(which, ++sequence_ * kThreads + thread_); }
+
+  State fresh_state(std::size_t which) {
+    const std::uint64_t phase = below(random_, 3);
+    // Often one of the few that the partition may have now: then its buffers stay as they are.
+    const P from = P(which, below(random_, 3));
+    if (phase == 0) return State::active(from);
+    return State::migrating(from, fresh_placement(which),
+                            phase == 1 ? MigrationPhase::Draining : MigrationPhase::Cutover);
+  }
+
+  // Epochs of a source of truth: of different threads never the same, and in no order.
+  Epoch news(Epoch base) {
+    ++news_;
+    const std::uint64_t turn = news_ + below(random_, 8);
+    std::uint64_t epoch = base.value() + 1 + turn * kThreads + thread_;
+    while (!used_.insert(epoch).second) epoch += kThreads;
+    return Epoch(epoch);
+  }
+
+  std::optional<Epoch> perhaps_expected(std::size_t which) {
+    if (below(random_, 3) != 0) return std::nullopt;
+    return epochs_[which];
+  }
+
+  Table& table_;
+  StampClock& clock_;
+  const std::vector<Id>& ids_;
+  std::size_t thread_;
+  Weights role_;
+  Random random_;
+  std::vector<std::vector<Permit>> permits_;
+  std::vector<Epoch> epochs_;
+  std::set<std::uint64_t> used_;
+  std::uint64_t news_ = 0;
+  std::uint64_t sequence_ = 0;
+
+ public:
+  std::vector<History<Op>> histories;    // one for each partition
+  History<GenerationOperation> changes;  // of the table's generation, and looks at it
+};
+
+void look(const History<Op>& history, Sights& sights) {
+  sights.calls += history.size();
+  for (const Call<Op>& call : history) {
+    const Op& op = call.operation;
+    const auto* const result = std::get_if<TransitionResult>(&op.result);
+    const bool is_flip = op.method == Method::CompleteMigration && *result;
+    bool is_read = false;
+    for (const Call<Op>& other : history) {
+      if (other.called >= call.returned || !other.overlaps(call)) continue;
+      if (other.thread == call.thread) continue;
+      if (other.called > call.called) ++sights.overlaps;
+      is_read = is_read || other.operation.method == Method::Get ||
+                other.operation.method == Method::State;
+    }
+    if (is_flip) ++sights.flips;
+    if (is_flip && is_read) ++sights.flips_under_reads;
+    if (result != nullptr && *result == MigrationError::WritesInFlight) ++sights.drains;
+    if (op.method == Method::Erase && *result) ++sights.erases;
+    if (op.method == Method::Apply && std::get<bool>(op.result)) ++sights.applied;
+    if (std::holds_alternative<Granted<P>>(op.result)) ++sights.permits;
+    const auto* const refusal = std::get_if<WriteRefusal>(&op.result);
+    if (refusal != nullptr && *refusal == WriteRefusal::Cutover) ++sights.cutovers;
+  }
+}
+
+// Ids of the three kinds that the table keeps in different ways.
+struct NumberIds {
+  using Id = std::uint64_t;
+  static Id make(std::uint64_t n) { return n; }
+};
+struct ShortIds {
+  using Id = std::string;
+  static Id make(std::uint64_t n) { return "tenant-" + std::to_string(n); }
+};
+struct LongIds {
+  using Id = std::string;
+  static Id make(std::uint64_t n) { return std::string(100, 'x') + std::to_string(n); }
+};
+
+template <typename Ids>
+class Linearizability : public testing::Test {
+ protected:
+  using Id = typename Ids::Id;
+  using Table = BasicPlacementTable<Id, P>;
+
+  // `rounds` of calls by two to four threads, each round on new partitions, each table for some.
+  template <std::size_t N>
+  Sights check_rounds(std::uint64_t rounds, const std::array<Weights, N>& roles) {
+    constexpr std::uint64_t kRoundsOfTable = 25;
+    Random random = make_random();
+    Sights sights;
+    for (std::uint64_t round = 0; round < rounds && !this->HasFailure(); ++round) {
+      if (round % kRoundsOfTable == 0) {
+        table_.reset();
+        TableOptions options;
+        options.shards = 1 + round / kRoundsOfTable % 2;
+        options.memory = &memory_;
+        table_ = std::make_unique<Table>(options);
+      }
+      check_round(round, roles, random, sights);
+    }
+    sights.growths = memory_.allocations(MemoryUse::Cells);
+    return sights;
+  }
+
+ private:
+  template <std::size_t N>
+  void check_round(std::uint64_t round, const std::array<Weights, N>& roles, Random& random,
+                   Sights& sights) {
+    const std::size_t threads = 2 + below(random, kThreads - 1);
+    std::vector<Id> ids;
+    for (std::uint64_t i = 0; i < kPartitions; ++i) {
+      ids.push_back(Ids::make(1'000 + kPartitions * round + i));
+    }
+    const auto churn = [round](std::uint64_t thread, std::uint64_t n) {
+      return Ids::make(1'000'000 + (round % 8 * kThreads + thread) * 64 + n);
+    };
+    const Epoch base = table_->current_epoch();
+    StampClock clock;
+    std::vector<Worker<Table, Id>> workers;
+    workers.reserve(threads);
+    for (std::size_t thread = 0; thread < threads; ++thread) {
+      workers.emplace_back(*table_, clock, ids, thread, roles[below(random, N)], random());
+    }
+    // Threads that wake up one after another would be done one after another.
+    std::atomic<std::size_t> awake{0};
+    std::vector<std::function<void()>> bodies;
+    for (auto& worker : workers) {
+      bodies.emplace_back([&] {
+        awake.fetch_add(1);
+        while (awake.load() < threads) std::this_thread::yield();
+        worker.run(base, churn);
+      });
+    }
+    run_together(bodies);
+
+    std::vector<History<Op>> histories(kPartitions);
+    History<GenerationOperation> changes;
+    for (const auto& worker : workers) {
+      for (std::size_t i = 0; i < kPartitions; ++i) {
+        histories[i].insert(histories[i].end(), worker.histories[i].begin(),
+                            worker.histories[i].end());
+      }
+      changes.insert(changes.end(), worker.changes.begin(), worker.changes.end());
+    }
+    count_passing_writes(histories);
+    for (const History<Op>& history : histories) {
+      look(history, sights);
+      const Verdict verdict = check_linearizable<Model>(history);
+      ASSERT_TRUE(verdict.linearizable) << "round " << round << ": " << describe(history, verdict);
+    }
+    const Verdict verdict = check_linearizable<GenerationModel>(changes, base);
+    ASSERT_TRUE(verdict.linearizable) << "round " << round << ": " << describe(changes, verdict);
+  }
+
+  CountingMemory memory_;
+  std::unique_ptr<Table> table_;
+};
+
+using Kinds = testing::Types<NumberIds, ShortIds, LongIds>;
+TYPED_TEST_SUITE(Linearizability, Kinds);
+
+TYPED_TEST(Linearizability, OfEveryMethodOfARouter) {
+  const Sights sights = this->check_rounds(work(1'500), kRouterRoles);
+  EXPECT_GT(sights.overlaps, sights.calls / 1'000);
+  EXPECT_GT(sights.flips, 0U);
+  EXPECT_GT(sights.flips_under_reads, 0U);
+  EXPECT_GT(sights.permits, 0U);
+  EXPECT_GT(sights.drains, 0U);
+  EXPECT_GT(sights.cutovers, 0U);
+  EXPECT_GT(sights.erases, 0U);
+  EXPECT_GT(sights.growths, 10U);
+  std::cout << sights.calls << " calls, " << sights.overlaps << " overlaps, " << sights.flips
+            << " flips (" << sights.flips_under_reads << " under reads), " << sights.permits
+            << " permits, " << sights.drains << " drains, " << sights.cutovers
+            << " writes met a cutover, " << sights.erases << " erases, " << sights.growths
+            << " arrays\n";
+}
+
+TYPED_TEST(Linearizability, OfWhatAReplicaApplies) {
+  const Sights sights = this->check_rounds(work(700), kReplicaRoles);
+  EXPECT_GT(sights.overlaps, sights.calls / 1'000);
+  EXPECT_GT(sights.applied, 0U);
+  EXPECT_GT(sights.permits, 0U);
+  EXPECT_GT(sights.cutovers, 0U);
+  EXPECT_GT(sights.growths, 10U);
+  std::cout << sights.calls << " calls, " << sights.overlaps << " overlaps, " << sights.applied
+            << " applied, " << sights.permits << " permits, " << sights.growths << " arrays\n";
+}
+
+}  // namespace
+}  // namespace placement::test
