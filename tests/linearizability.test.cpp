@@ -41,7 +41,7 @@ using State = BasicPartitionState<P>;
 
 constexpr std::size_t kPartitions = 2;
 constexpr std::size_t kThreads = 4;
-constexpr std::size_t kCallsOfThread = 60;
+constexpr std::size_t kCallsOfThread = 200;
 
 // How often a thread calls what.
 using Weights = std::array<unsigned, kMethodNames.size()>;
@@ -134,8 +134,8 @@ class Worker {
   void run(Epoch base, Churn churn) {
     Preemption preemption;
     for (std::size_t i = 0; i < kCallsOfThread; ++i) {
-      if (below(random_, 6) == 0) {
-        preemption.arm(static_cast<std::uint32_t>(1 + below(random_, 2'000)));
+      if (below(random_, 20) == 0) {
+        preemption.arm(static_cast<std::uint32_t>(1 + below(random_, 20'000)));
       }
       perform(below(random_, ids_.size()), draw(random_, role_), base);
       if (below(random_, 8) == 0) look_at_the_generation();
@@ -363,7 +363,7 @@ class Linearizability : public testing::Test {
   // `rounds` of calls by two to four threads, each round on new partitions, each table for some.
   template <std::size_t N>
   Sights check_rounds(std::uint64_t rounds, const std::array<Weights, N>& roles) {
-    constexpr std::uint64_t kRoundsOfTable = 25;
+    constexpr std::uint64_t kRoundsOfTable = 10;
     Random random = make_random();
     Sights sights;
     for (std::uint64_t round = 0; round < rounds && !this->HasFailure(); ++round) {
@@ -438,7 +438,7 @@ using Kinds = testing::Types<NumberIds, ShortIds, LongIds>;
 TYPED_TEST_SUITE(Linearizability, Kinds);
 
 TYPED_TEST(Linearizability, OfEveryMethodOfARouter) {
-  const Sights sights = this->check_rounds(work(1'500), kRouterRoles);
+  const Sights sights = this->check_rounds(work(500), kRouterRoles);
   EXPECT_GT(sights.overlaps, sights.calls / 1'000);
   EXPECT_GT(sights.flips, 0U);
   EXPECT_GT(sights.flips_under_reads, 0U);
@@ -455,7 +455,7 @@ TYPED_TEST(Linearizability, OfEveryMethodOfARouter) {
 }
 
 TYPED_TEST(Linearizability, OfWhatAReplicaApplies) {
-  const Sights sights = this->check_rounds(work(700), kReplicaRoles);
+  const Sights sights = this->check_rounds(work(250), kReplicaRoles);
   EXPECT_GT(sights.overlaps, sights.calls / 1'000);
   EXPECT_GT(sights.applied, 0U);
   EXPECT_GT(sights.permits, 0U);
