@@ -137,17 +137,17 @@ bool ClientSession::execute_routed() {
     if (keys_reply_->is_error()) {
       return answer_error(keys_reply_->text.starts_with("UPSTREAM")
                               ? keys_reply_->text
-                              : concat("NOROUTE ", quoted(args_[0]),
+                              : concat("NOROUTE ", quote(args_[0]),
                                        " cannot be routed, the server says: ", keys_reply_->text));
     }
     for (const RespValue& key : keys_reply_->elements) keys_.emplace_back(key.text);
-    if (keys_.empty()) return answer_error(concat("NOROUTE ", quoted(args_[0]), " names no key"));
+    if (keys_.empty()) return answer_error(concat("NOROUTE ", quote(args_[0]), " names no key"));
   } else {
     for (const std::size_t position : routing_.keys) keys_.push_back(args_[position]);
   }
   if (!one_tenant(keys_)) {
     return answer_error(
-        concat("CROSSTENANT the keys of ", quoted(args_[0]), " belong to more than one tenant"));
+        concat("CROSSTENANT the keys of ", quote(args_[0]), " belong to more than one tenant"));
   }
   const std::string_view tenant = tenant_of(keys_.front());
   return routing_.write ? route_write(tenant) : route_read(tenant);
@@ -156,7 +156,7 @@ bool ClientSession::execute_routed() {
 bool ClientSession::route_read(std::string_view tenant) {
   const auto cluster = context_.directory.cluster_for_read(tenant);
   if (!cluster)
-    return answer_error(concat("NOPLACEMENT tenant ", quoted(tenant), " has no placement"));
+    return answer_error(concat("NOPLACEMENT tenant ", quote(tenant), " has no placement"));
   Upstream* upstream = worker_.upstream(*cluster);
   if (!upstream->is_ready()) return answer_error(upstream->down_error());
   forward(*upstream, {});
@@ -168,7 +168,7 @@ bool ClientSession::route_write(std::string_view tenant) {
   if (!permit) {
     switch (permit.refusal()) {
       case placement::WriteRefusal::UnknownPartition:
-        return answer_error(concat("NOPLACEMENT tenant ", quoted(tenant), " has no placement"));
+        return answer_error(concat("NOPLACEMENT tenant ", quote(tenant), " has no placement"));
       case placement::WriteRefusal::Cutover:
         return hold_write(tenant);
       case placement::WriteRefusal::StaleEpoch:
@@ -194,7 +194,7 @@ bool ClientSession::hold_write(std::string_view tenant) {
     Metrics::add(context_.metrics.writes_held);
   } else if (now >= *hold_deadline_) {
     Metrics::add(context_.metrics.hold_timeouts);
-    return answer_error(concat("TRYAGAIN tenant ", quoted(tenant),
+    return answer_error(concat("TRYAGAIN tenant ", quote(tenant),
                                " is being moved: the write was held for ",
                                absl::FormatDuration(context_.options.hold_timeout)));
   }

@@ -229,16 +229,16 @@ void plan_route(const CommandTable& table, std::span<const std::string_view> arg
   routing.error.clear();
   const CommandInfo* info = table.find(args);
   if (info == nullptr) {
-    routing.error = concat("ERR unknown command ", quoted(args[0]));
+    routing.error = concat("ERR unknown command ", quote(args[0]));
     return;
   }
   const auto count = static_cast<int>(std::min<std::size_t>(args.size(), 1 << 30));
   if (info->arity >= 0 ? count != info->arity : count < -info->arity) {
-    routing.error = concat("ERR wrong number of arguments for ", quoted(info->name), " command");
+    routing.error = concat("ERR wrong number of arguments for ", quote(info->name), " command");
     return;
   }
   if (const auto why = refusal(*info, args); !why.empty()) {
-    routing.error = concat("NOROUTE ", quoted(info->name), " cannot be routed: ", why);
+    routing.error = concat("NOROUTE ", quote(info->name), " cannot be routed: ", why);
     return;
   }
   routing.write = info->use != CommandUse::Read;
@@ -248,13 +248,13 @@ void plan_route(const CommandTable& table, std::span<const std::string_view> arg
   }
   for (const KeySpec& spec : info->keys) {
     if (!append_positions(spec, args, routing.keys)) {
-      routing.error = concat("ERR the keys of ", quoted(info->name),
+      routing.error = concat("ERR the keys of ", quote(info->name),
                              " cannot be told: wrong number of keys or arguments");
       return;
     }
   }
   if (routing.keys.empty()) {
-    routing.error = concat("NOROUTE ", quoted(info->name), " cannot be routed: it names no key");
+    routing.error = concat("NOROUTE ", quote(info->name), " cannot be routed: it names no key");
     return;
   }
   routing.verdict = Verdict::Route;

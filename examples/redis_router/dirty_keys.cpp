@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dirty_keys.hpp"
 
+#include <absl/time/clock.h>
+
 #include <utility>
 
 #include "tenant.hpp"
@@ -20,6 +22,7 @@ std::string_view WriteKeys::tenant() const {
 void DirtyKeys::mark(const WriteKeys& keys) {
   const std::lock_guard lock(mutex_);
   keys.for_each([this](std::string_view key) { keys_.emplace(key); });
+  last_marked_ = absl::Now();
 }
 
 std::vector<std::string> DirtyKeys::take() {
@@ -34,6 +37,11 @@ std::vector<std::string> DirtyKeys::take() {
 std::size_t DirtyKeys::size() const {
   const std::lock_guard lock(mutex_);
   return keys_.size();
+}
+
+absl::Time DirtyKeys::last_marked() const {
+  const std::lock_guard lock(mutex_);
+  return last_marked_;
 }
 
 std::shared_ptr<DirtyKeys> DirtyKeyRegistry::track(std::string_view tenant) {

@@ -3,6 +3,7 @@
 #define REDIS_ROUTER_DIRTY_KEYS_HPP_
 
 #include <absl/container/flat_hash_set.h>
+#include <absl/time/time.h>
 
 #include <atomic>
 #include <cstddef>
@@ -46,10 +47,13 @@ class DirtyKeys {
   void mark(const WriteKeys& keys);
   [[nodiscard]] std::vector<std::string> take();
   [[nodiscard]] std::size_t size() const;
+  // When the last write was answered or given up.
+  [[nodiscard]] absl::Time last_marked() const;
 
  private:
   mutable std::mutex mutex_;
-  absl::flat_hash_set<std::string> keys_;  // guarded by mutex_
+  absl::flat_hash_set<std::string> keys_;          // guarded by mutex_
+  absl::Time last_marked_ = absl::InfinitePast();  // guarded by mutex_
 };
 
 // Finds the tracker of a tenant that is being moved.

@@ -23,7 +23,7 @@ struct Call {
   void ok() const { append_simple(reply, "OK"); }
   void error(std::string_view text) const { append_error(reply, text); }
   void wrong_arity() const {
-    error(concat("ERR wrong number of arguments for ", quoted(lower(args[0])), " command"));
+    error(concat("ERR wrong number of arguments for ", quote(lower(args[0])), " command"));
   }
 };
 
@@ -79,7 +79,7 @@ void hello(const Call& call) {
   }
   for (std::size_t i = 2; i < call.args.size(); ++i) {
     if (!same_word(call.args[i], "setname") || i + 1 == call.args.size()) {
-      return call.error(concat("ERR Syntax error in HELLO option ", quoted(call.args[i])));
+      return call.error(concat("ERR Syntax error in HELLO option ", quote(call.args[i])));
     }
     if (!good_client_name(call.args[++i])) {
       return call.error("ERR Client names cannot contain spaces, newlines or special characters.");

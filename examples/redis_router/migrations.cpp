@@ -98,6 +98,7 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
     if (report_) {
       field("cutover_us", microseconds(report_->cutover));
       field("drain_us", microseconds(report_->drain));
+      field("drain_added_us", microseconds(drain_added_));
       field("finish_us", microseconds(report_->finish));
       field("writes_held", std::to_string(report_->writes_held));
       field("longest_hold_us", microseconds(report_->longest_hold));
@@ -134,7 +135,12 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
         (progress.step == MigrationStep::Copy && progress.copy_round == 1)) {
       directory_.touch(tenant_);
     }
+    const absl::Time now = absl::Now();
     const std::lock_guard lock(mutex_);
+    if (progress.step == MigrationStep::Drain) cutover_at_ = now;
+    if (progress.step == MigrationStep::Finish) {
+      drain_added_ = now - std::max(cutover_at_, dirty_->last_marked());
+    }
     step_ = placement::to_string(progress.step);
     copy_rounds_ = progress.copy_round;
   }
@@ -223,6 +229,8 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
   mutable std::mutex mutex_;
   std::string step_ = "Begin";
   int copy_rounds_ = 0;
+  absl::Time cutover_at_;
+  absl::Duration drain_added_;  // from the last write's answer, or the cutover, to the drain's end
   std::vector<std::string> lines_;
   std::optional<MigrationReport> report_;
 
@@ -248,11 +256,10 @@ std::optional<std::string> Migrations::start(std::string_view tenant,
     return concat("BUSY ", kMostRunning, " migrations are running already");
   }
   const auto at = directory_.table().get(tenant);
-  if (!at) return concat("NOPLACEMENT tenant ", quoted(tenant), " has no placement");
+  if (!at) return concat("NOPLACEMENT tenant ", quote(tenant), " has no placement");
   const ClusterOptions* origin = directory_.find_cluster(at->placement.cluster().view());
   if (origin == &destination) {
-    return concat("ERR tenant ", quoted(tenant), " lives on cluster ", destination.name,
-                  " already");
+    return concat("ERR tenant ", quote(tenant), " lives on cluster ", destination.name, " already");
   }
   auto run =
       std::make_shared<Run>(*this, std::string(tenant), *origin, destination, std::move(done));

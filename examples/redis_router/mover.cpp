@@ -63,6 +63,8 @@ absl::StatusOr<placement::Mover::Rest> TenantMover::copy() {
   const absl::Duration took = absl::Now() - began;
   if (keys > 0) time_per_key_ = took / static_cast<std::int64_t>(keys);
   const std::size_t rest = dirty_.size();
+  // Written as fast as it is copied: further rounds would not make the rest any smaller.
+  if (rest > keys - keys / 4) ++rounds_in_vain_;
   say_(concat("round ", rounds_, ": ", keys, " keys copied in ", absl::FormatDuration(took), ", ",
               rest, " written meanwhile"));
   return is_small(rest) ? Rest::Small : Rest::Large;
@@ -72,7 +74,7 @@ bool TenantMover::is_small(std::size_t keys) const {
   if (keys <= options_.always_small) return true;
   const absl::Duration needed = time_per_key_ * static_cast<std::int64_t>(keys);
   return needed <=
-         (rounds_ < options_.patient_rounds ? options_.target_finish : options_.longest_finish);
+         (rounds_in_vain_ < options_.patience ? options_.target_finish : options_.longest_finish);
 }
 
 absl::Status TenantMover::finish() { return copy_keys(dirty_.take()); }
@@ -142,23 +144,37 @@ absl::Status TenantMover::copy_all() {
   return for_each_batch(*origin_, [this](Batch keys) { return copy_keys(keys); });
 }
 
+// The origin is always asked for one batch more than is being passed on, and the destination's
+// answers to a batch are read after the next one has been sent, so that neither server waits for
+// the other.
 absl::Status TenantMover::copy_keys(Batch keys) {
+  ask_for(keys.first(std::min(keys.size(), kBatchKeys)));
+  std::size_t unanswered = 0;
   while (!keys.empty()) {
-    const std::size_t count = std::min(keys.size(), kBatchKeys);
-    if (absl::Status copied = copy_batch(keys.first(count)); !copied.ok()) return copied;
-    keys = keys.subspan(count);
+    const Batch batch = keys.first(std::min(keys.size(), kBatchKeys));
+    keys = keys.subspan(batch.size());
+    ask_for(keys.first(std::min(keys.size(), kBatchKeys)));
+    const std::size_t before = unanswered;
+    if (absl::Status passed = pass_on(batch, unanswered); !passed.ok()) return passed;
+    if (absl::Status flushed = destination_->flush(); !flushed.ok()) {
+      return at("destination", flushed);
+    }
+    const std::size_t answered = std::min(before, unanswered);
+    if (absl::Status restored = read_restored(answered); !restored.ok()) return restored;
+    unanswered -= answered;
   }
-  return absl::OkStatus();
+  return read_restored(unanswered);
 }
 
-// One round trip to each server, if the values are small. Each value is passed on as it is read, so
-// no more than one of them, and a megabyte, is in memory.
-absl::Status TenantMover::copy_batch(Batch keys) {
+void TenantMover::ask_for(Batch keys) {
   for (const std::string& key : keys) {
     origin_->append({"DUMP", key});
     origin_->append({absolute_expiry_ ? "PEXPIRETIME" : "PTTL", key});
   }
-  std::size_t unread = 0;
+}
+
+// Passes each value on as it is read, so no more than one of them, and a megabyte, is in memory.
+absl::Status TenantMover::pass_on(Batch keys, std::size_t& unanswered) {
   for (const std::string& key : keys) {
     const auto dumped = at("origin", origin_->read_reply());
     if (!dumped.ok()) return dumped.status();
@@ -178,14 +194,14 @@ absl::Status TenantMover::copy_batch(Batch keys) {
       destination_->append(
           {"RESTORE", key, when, dumped->text, "REPLACE", absolute_expiry_ ? "ABSTTL" : "REPLACE"});
     }
-    ++unread;
+    ++unanswered;
     if (destination_->unsent() > kBatchBytes) {
-      if (absl::Status restored = read_restored(std::exchange(unread, 0)); !restored.ok()) {
+      if (absl::Status restored = read_restored(std::exchange(unanswered, 0)); !restored.ok()) {
         return restored;
       }
     }
   }
-  return read_restored(unread);
+  return absl::OkStatus();
 }
 
 absl::Status TenantMover::read_restored(std::size_t count) {

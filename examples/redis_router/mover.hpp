@@ -28,7 +28,7 @@ struct MoverOptions {
   // The rest is small once it can be copied in this time, at the speed seen so far.
   absl::Duration target_finish = absl::Milliseconds(3);
   std::size_t always_small = 32;  // keys
-  int patient_rounds = 12;        // after which a rest that fits into longest_finish will do
+  int patience = 3;  // rounds in vain, after which a rest that fits into longest_finish will do
   absl::Duration longest_finish = absl::Seconds(1);
 };
 
@@ -66,7 +66,8 @@ class TenantMover final : public placement::Mover {
   absl::Status for_each_batch(RedisClient& server, BatchTask task);
   absl::Status copy_all();
   absl::Status copy_keys(Batch keys);
-  absl::Status copy_batch(Batch keys);
+  void ask_for(Batch keys);
+  absl::Status pass_on(Batch keys, std::size_t& unanswered);
   absl::Status read_restored(std::size_t count);
   absl::Status clean(const Endpoint& server, std::string_view which);
   [[nodiscard]] bool is_small(std::size_t keys) const;
@@ -81,6 +82,7 @@ class TenantMover final : public placement::Mover {
   std::optional<RedisClient> destination_;
   bool absolute_expiry_ = true;  // whether the origin knows PEXPIRETIME (Redis 7)
   int rounds_ = 0;
+  int rounds_in_vain_ = 0;
   absl::Duration time_per_key_;
   std::atomic<std::size_t> keys_copied_{0};
 };

@@ -19,7 +19,7 @@ struct Flag {
 
 Problem take_endpoint(std::string_view text, Endpoint& out) {
   const auto endpoint = parse_endpoint(text);
-  if (!endpoint) return concat(quoted(text), " is not host:port");
+  if (!endpoint) return concat(quote(text), " is not host:port");
   out = *endpoint;
   return {};
 }
@@ -27,7 +27,7 @@ Problem take_endpoint(std::string_view text, Endpoint& out) {
 Problem take_count(std::string_view text, std::size_t low, std::size_t high, std::size_t& out) {
   const auto number = parse_number<std::size_t>(text);
   if (!number || *number < low || *number > high) {
-    return concat(quoted(text), " is not a number from ", low, " to ", high);
+    return concat(quote(text), " is not a number from ", low, " to ", high);
   }
   out = *number;
   return {};
@@ -44,7 +44,7 @@ Problem take_size(std::string_view text, std::size_t& out) {
                                                 : -1;
   const auto number = parse_number<std::size_t>(text.substr(0, digits));
   if (!number || shift < 0 || *number == 0 || *number > (std::size_t{1} << 40 >> shift)) {
-    return concat(quoted(text), " is not a size such as 512mb");
+    return concat(quote(text), " is not a size such as 512mb");
   }
   out = *number << shift;
   return {};
@@ -54,7 +54,7 @@ Problem take_duration(std::string_view text, absl::Duration& out) {
   absl::Duration duration;
   if (!absl::ParseDuration(std::string(text), &duration) || duration <= absl::ZeroDuration() ||
       duration > absl::Hours(24)) {
-    return concat(quoted(text), " is not a duration such as 5s or 250ms");
+    return concat(quote(text), " is not a duration such as 5s or 250ms");
   }
   out = duration;
   return {};
@@ -71,19 +71,19 @@ bool good_cluster_name(std::string_view name) {
 
 Problem take_cluster(std::string_view text, std::vector<ClusterOptions>& out) {
   const auto equals = text.find('=');
-  if (equals == std::string_view::npos) return concat(quoted(text), " is not name=host:port");
+  if (equals == std::string_view::npos) return concat(quote(text), " is not name=host:port");
   ClusterOptions cluster{std::string(text.substr(0, equals)), {}};
   if (!good_cluster_name(cluster.name))
-    return concat(quoted(cluster.name), " is not a name of letters, digits, '-', '_' and '.'");
+    return concat(quote(cluster.name), " is not a name of letters, digits, '-', '_' and '.'");
   if (Problem problem = take_endpoint(text.substr(equals + 1), cluster.endpoint); !problem.empty())
     return problem;
   if (cluster.endpoint.port == 0) return "a cluster's port cannot be 0";
   for (const ClusterOptions& other : out) {
     if (other.name == cluster.name)
-      return concat("cluster ", quoted(cluster.name), " is given twice");
+      return concat("cluster ", quote(cluster.name), " is given twice");
     // Two names for one server: moving a tenant from one to the other would delete it.
     if (other.endpoint == cluster.endpoint)
-      return concat(quoted(to_string(cluster.endpoint)), " is given twice");
+      return concat(quote(to_string(cluster.endpoint)), " is given twice");
   }
   out.push_back(std::move(cluster));
   return {};
@@ -148,7 +148,7 @@ std::variant<Options, HelpWanted, BadOption> parse_options(std::span<const char*
     const std::string_view name = word.substr(0, equals);
     const auto flag = std::find_if(std::begin(flags), std::end(flags),
                                    [&](const Flag& f) { return f.name == name; });
-    if (flag == std::end(flags)) return BadOption{concat("unknown option ", quoted(word))};
+    if (flag == std::end(flags)) return BadOption{concat("unknown option ", quote(word))};
     std::string_view value;
     if (equals != std::string_view::npos) {
       value = word.substr(equals + 1);
@@ -168,7 +168,7 @@ std::variant<Options, HelpWanted, BadOption> parse_options(std::span<const char*
   if (!options.default_cluster.empty() &&
       std::none_of(options.clusters.begin(), options.clusters.end(), is_default)) {
     return BadOption{
-        concat("--default-cluster: there is no cluster ", quoted(options.default_cluster))};
+        concat("--default-cluster: there is no cluster ", quote(options.default_cluster))};
   }
   return options;
 }

@@ -63,7 +63,7 @@ class PlacementCommand {
   const ClusterOptions* destination(std::string& reply) const {
     const ClusterOptions* cluster = directory_.find_cluster(args_[3]);
     if (cluster == nullptr)
-      reply = error_reply(concat("NOCLUSTER there is no cluster ", quoted(args_[3])));
+      reply = error_reply(concat("NOCLUSTER there is no cluster ", quote(args_[3])));
     return cluster;
   }
 
@@ -139,7 +139,7 @@ Reply PlacementCommand::run() {
       std::find_if(std::begin(kSubcommands), std::end(kSubcommands),
                    [&](const Subcommand& known) { return same_word(known.name, name); });
   if (found == std::end(kSubcommands)) {
-    return error_reply(concat("ERR unknown subcommand ", quoted(name), ". Try PLACEMENT HELP."));
+    return error_reply(concat("ERR unknown subcommand ", quote(name), ". Try PLACEMENT HELP."));
   }
   if (args_.size() < found->least_args || args_.size() > found->most_args) {
     return error_reply(
@@ -208,7 +208,7 @@ Reply PlacementCommand::get() const {
 
 Reply PlacementCommand::list() const {
   if (args_.size() == 3 && !same_word(args_[2], "migrating")) {
-    return error_reply(concat("ERR syntax error: ", quoted(args_[2]), " is not MIGRATING"));
+    return error_reply(concat("ERR syntax error: ", quote(args_[2]), " is not MIGRATING"));
   }
   std::vector<TenantStatus> all = directory_.list();
   if (args_.size() == 3) {

@@ -236,7 +236,7 @@ ParseStatus parse_request(std::string_view bytes, const RespLimits& limits, Requ
     if (request.offset_ >= bytes.size()) return ParseStatus::Incomplete;
     if (bytes[request.offset_] != '$') {
       return request.malformed(
-          concat("expected '$', got ", quoted(bytes.substr(request.offset_, 1))));
+          concat("expected '$', got ", quote(bytes.substr(request.offset_, 1))));
     }
     const LengthLine line = read_length_line(bytes, request.offset_);
     if (line.status == LineStatus::Incomplete) return ParseStatus::Incomplete;

@@ -55,7 +55,7 @@ template <std::integral Number>
 }
 
 // What a client sent, cut short and made printable, for a message that quotes it.
-[[nodiscard]] inline std::string quoted(std::string_view text) {
+[[nodiscard]] inline std::string quote(std::string_view text) {
   constexpr std::size_t kMostShown = 64;
   std::string out = "'";
   for (const char c : text.substr(0, kMostShown)) out += c >= ' ' && c <= '~' ? c : '?';

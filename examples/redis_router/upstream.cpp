@@ -41,7 +41,8 @@ void Upstream::start(std::function<void()> first_outcome) {
 
 void Upstream::stop() {
   if (state_ == State::Stopped) return;
-  fail("the router is shutting down");
+  why_down_ = "the router is shutting down";  // which is not worth a line in the log
+  fail(why_down_);
   state_ = State::Stopped;
   reconnect_timer_.cancel();
 }
@@ -211,6 +212,7 @@ void Upstream::on_command_table(std::string_view reply) {
   context_.commands.publish(cluster_.name, *std::move(table));
   state_ = State::Ready;
   backoff_ = kFirstBackoff;
+  why_down_.clear();
   announce_first_outcome();
 }
 
@@ -253,12 +255,12 @@ void Upstream::settle(std::optional<WriteInFlight>& write, bool outcome_known) {
   }
 }
 
-void Upstream::fail(std::string_view why) {
+void Upstream::fail(const std::string& why) {
   if (state_ == State::Stopped || state_ == State::Waiting) return;
   const bool was_ready = state_ == State::Ready;
   state_ = State::Waiting;
   ++generation_;
-  if (was_ready || why_down_ != why) {
+  if (why_down_ != why) {
     log_line("cluster ", cluster_.name, " (", to_string(cluster_.endpoint), "): ", why);
   }
   if (was_ready) Metrics::add(context_.metrics.upstream_failures);
@@ -269,10 +271,16 @@ void Upstream::fail(std::string_view why) {
   silence_timer_.cancel();
 
   std::deque<Pending> failed = std::exchange(pending_, {});
-  const std::string error = down_error();
+  const std::string not_sent = down_error();
+  const std::string lost =
+      concat("UPSTREAMLOST cluster ", cluster_.name, " (", to_string(cluster_.endpoint),
+             ") failed before it answered, so it "
+             "is not known whether it did what it was asked: ",
+             why_down_);
   for (Pending& pending : failed) {
-    settle(pending.write, pending.begin >= submitted_end_);
-    if (pending.sink != nullptr) pending.sink->on_failure(pending.tag, error);
+    const bool was_sent = pending.begin < submitted_end_;
+    settle(pending.write, !was_sent);
+    if (pending.sink != nullptr) pending.sink->on_failure(pending.tag, was_sent ? lost : not_sent);
     if (pending.fence) pending.fence();
   }
   announce_first_outcome();

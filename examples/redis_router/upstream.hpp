@@ -93,7 +93,7 @@ class Upstream {
   void on_command_table(std::string_view reply);
   void pass_fences();
   void watch_for_silence();
-  void fail(std::string_view why);
+  void fail(const std::string& why);
   void settle(std::optional<WriteInFlight>& write, bool outcome_known);
   void announce_first_outcome();
 

@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The router at work: two Redis servers, the router in front of them, redis-benchmark and clients
+// that check every reply, while tenants are moved back and forth. In the end everything is read
+// back. With --faults servers are killed, frozen and starved of memory meanwhile: the soak.
+#include <absl/strings/str_format.h>
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "demo/checking_client.hpp"
+#include "demo/child_process.hpp"
+#include "demo/faults.hpp"
+#include "demo/redis_server.hpp"
+#include "redis_client.hpp"
+#include "tenant.hpp"
+#include "text.hpp"
+
+namespace redis_router {
+namespace {
+
+std::atomic<int> interrupted{0};
+
+struct DemoOptions {
+  std::string router;
+  int seconds = 20;
+  bool faults = false;
+  std::uint64_t seed = 1;
+  std::size_t cold_tenants = 3;
+};
+
+// What happened, as it happens: one line each, with the time since the start.
+class Narrator {
+ public:
+  void say(std::string_view text) {
+    const std::lock_guard lock(mutex_);
+    std::printf("[%6.2f s] %.*s\n", absl::ToDoubleSeconds(absl::Now() - started_),
+                static_cast<int>(text.size()), text.data());
+    std::fflush(stdout);
+  }
+
+ private:
+  std::mutex mutex_;
+  const absl::Time started_ = absl::Now();
+};
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// An array of names and values, as PLACEMENT STATUS answers.
+std::map<std::string, std::string> fields_of(const RespValue& reply) {
+  std::map<std::string, std::string> fields;
+  for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2) {
+    fields[reply.elements[i].text] = reply.elements[i + 1].text;
+  }
+  return fields;
+}
+
+double milliseconds(std::string_view microseconds) {
+  return static_cast<double>(parse_number<std::int64_t>(microseconds).value_or(0)) / 1000.0;
+}
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+class RouterProcess {
+ public:
+  RouterProcess(const DemoOptions& options, const std::string& directory, const RedisServer& a,
+                const RedisServer& b)
+      : log_(directory + "/router.log"),
+        process_({options.router, "--listen", "127.0.0.1:0", "--cluster",
+                  concat("a=", to_string(a.endpoint())), "--cluster",
+                  concat("b=", to_string(b.endpoint())), "--default-cluster", "a"},
+                 log_) {
+    constexpr std::string_view kListening = "listening on ";
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (absl::Now() < deadline && !process_.poll()) {
+      const std::string log = read_file(log_);
+      const auto begin = log.find(kListening);
+      const auto end = begin == std::string::npos ? begin : log.find('\n', begin);
+      if (end != std::string::npos) {
+        endpoint_ = *parse_endpoint(
+            std::string_view(log).substr(begin, end - begin).substr(kListening.size()));
+        return;
+      }
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    throw std::runtime_error(concat("the router does not start: ", read_file(log_)));
+  }
+
+  [[nodiscard]] const Endpoint& endpoint() const { return endpoint_; }
+  [[nodiscard]] bool is_running() { return !process_.poll(); }
+  [[nodiscard]] RedisClient connect() const {
+    auto client = RedisClient::connect(endpoint_, absl::Seconds(120));
+    if (!client.ok()) throw std::runtime_error(std::string(client.status().message()));
+    return *std::move(client);
+  }
+  // SIGTERM; its exit code, or -1 if it does not end.
+  int stop() {
+    process_.signal(SIGTERM);
+    return process_.wait_for(absl::Seconds(20)).value_or(-1);
+  }
+  [[nodiscard]] std::string log() const { return read_file(log_); }
+
+ private:
+  std::string log_;
+  ChildProcess process_;
+  Endpoint endpoint_;
+};
+
+// redis-benchmark, again and again.
+class Benchmark {
+ public:
+  Benchmark(const Endpoint& router, const std::string& directory)
+      : router_(router), log_(directory + "/benchmark.log") {
+    start();
+  }
+
+  // To be called now and then.
+  void keep_running() {
+    if (!process_->poll()) return;
+    count_errors();
+    start();
+  }
+  std::size_t stop() {
+    if (process_->poll()) {
+      count_errors();
+    } else {
+      process_->signal(SIGKILL);
+      (void)process_->wait_for(absl::Seconds(10));
+    }
+    process_.reset();
+    return errors_;
+  }
+  [[nodiscard]] const std::string& first_error() const { return first_error_; }
+
+ private:
+  void start() {
+    process_.emplace(
+        std::vector<std::string>{"redis-benchmark", "-h", router_.host, "-p",
+                                 std::to_string(router_.port), "-t", "set,get,incr,hset,mset", "-n",
+                                 "100000", "-r", "10000", "-c", "8", "-P", "16", "--csv"},
+        log_);
+  }
+  void count_errors() {
+    const std::string log = read_file(log_);
+    const auto error = log.find("rror");
+    if (process_->poll() == 0 && error == std::string::npos) {
+      std::filesystem::resize_file(log_, 0);
+      return;
+    }
+    ++errors_;
+    if (first_error_.empty())
+      first_error_ = log.substr(error == std::string::npos ? 0 : error - 1, 200);
+  }
+
+  const Endpoint router_;
+  const std::string log_;
+  std::optional<ChildProcess> process_;
+  std::size_t errors_ = 0;
+  std::string first_error_;
+};
+
+struct Moves {
+  std::size_t done = 0;
+  std::size_t aborted = 0;
+  std::vector<double> cutover_ms;
+  std::vector<double> drain_ms;
+  std::vector<double> drain_added_ms;
+  double longest_hold_ms = 0;
+  std::uint64_t writes_held = 0;
+};
+
+class Demo {
+ public:
+  explicit Demo(const DemoOptions& options)
+      : options_(options),
+        keep_(options.faults ? RedisServer::Keep::AnsweredWrites : RedisServer::Keep::Nothing),
+        a_(directory_.path() + "/a", keep_),
+        b_(directory_.path() + "/b", keep_),
+        router_(options, directory_.path(), a_, b_) {
+    tenants_.emplace_back("hot");
+    for (std::size_t i = 1; i <= options.cold_tenants; ++i) tenants_.push_back(concat("cold-", i));
+  }
+
+  int run() {
+    narrator_.say(concat("redis-server a on ", to_string(a_.endpoint()), ", b on ",
+                         to_string(b_.endpoint()), ", the router on ",
+                         to_string(router_.endpoint())));
+    start_load();
+    const absl::Time began = absl::Now();
+    const std::uint64_t before = commands_processed();
+    {
+      // Servers are started again by this thread: they would end with one that ends before us.
+      std::jthread mover([this](const std::stop_token& stop) { move_tenants(stop); });
+      play(began + absl::Seconds(options_.seconds));
+    }
+    const double elapsed = absl::ToDoubleSeconds(absl::Now() - began);
+    const auto rate = static_cast<double>(commands_processed() - before) / elapsed;
+    stop_load();
+    if (interrupted != 0) {
+      narrator_.say("interrupted");
+      return 128 + interrupted;
+    }
+    settle();
+    return report(rate);
+  }
+
+ private:
+  void start_load() {
+    for (int id = 1; id <= 4; ++id) {
+      CheckingClient::Settings settings;
+      settings.router = router_.endpoint();
+      settings.tenants = tenants_;
+      settings.id = id;
+      settings.seed = options_.seed;
+      settings.faults_expected = options_.faults;
+      clients_.push_back(std::make_unique<CheckingClient>(std::move(settings)));
+    }
+    for (const auto& client : clients_) {
+      client_threads_.emplace_back(
+          [&client = *client](const std::stop_token& stop) { client.run(stop); });
+    }
+    // It gives up at the first error, so it has no place where errors are made on purpose.
+    if (!options_.faults) benchmark_.emplace(router_.endpoint(), directory_.path());
+    narrator_.say(concat(clients_.size(), " checking clients",
+                         options_.faults ? "" : " and redis-benchmark", " are writing"));
+  }
+
+  void stop_load() {
+    client_threads_.clear();
+    if (benchmark_) benchmark_errors_ = benchmark_->stop();
+  }
+
+  std::uint64_t commands_processed() {
+    auto client = router_.connect();
+    const auto info = client.call({"INFO"});
+    if (!info.ok()) throw std::runtime_error("the router does not answer INFO");
+    constexpr std::string_view kName = "total_commands_processed:";
+    const std::string_view text =
+        std::string_view(info->text).substr(info->text.find(kName) + kName.size());
+    return parse_number<std::uint64_t>(text.substr(0, text.find('\r'))).value_or(0);
+  }
+
+  // Runs on a thread of its own: moves one tenant after another to where it is not.
+  void move_tenants(const std::stop_token& stop) {
+    std::vector<std::string> movable = tenants_;
+    if (benchmark_) movable.insert(movable.end(), {"key", "counter", "myhash"});
+    std::mt19937_64 random(options_.seed);
+    auto client = router_.connect();
+    for (std::size_t turn = 0; !stop.stop_requested() && router_alive_; ++turn) {
+      // Every other time the hot one: it is the hard one.
+      const std::string& tenant =
+          turn % 2 == 0 ? movable.front() : movable[random() % movable.size()];
+      const auto placed = client.call({"PLACEMENT", "GET", tenant});
+      if (!placed.ok() || !placed->is_array()) {
+        absl::SleepFor(absl::Milliseconds(10));
+        continue;
+      }
+      const std::string from = fields_of(*placed)["cluster"];
+      const std::string to = from == "a" ? "b" : "a";
+      const auto moved = client.call({"PLACEMENT", "MIGRATE", tenant, to});
+      const auto status = client.call({"PLACEMENT", "STATUS", tenant});
+      if (!status.ok()) continue;
+      tell(tenant, from, to, moved.ok(), moved.ok() ? "" : std::string(moved.status().message()),
+           fields_of(*status));
+    }
+  }
+
+  void tell(const std::string& tenant, const std::string& from, const std::string& to, bool moved,
+            const std::string& error, std::map<std::string, std::string> fields) {
+    if (!moved) {
+      ++moves_.aborted;
+      narrator_.say(absl::StrFormat("%-8s %s -> %s   %s", tenant, from, to, error));
+      return;
+    }
+    ++moves_.done;
+    moves_.cutover_ms.push_back(milliseconds(fields["cutover_us"]));
+    moves_.drain_ms.push_back(milliseconds(fields["drain_us"]));
+    moves_.drain_added_ms.push_back(milliseconds(fields["drain_added_us"]));
+    moves_.longest_hold_ms =
+        std::max(moves_.longest_hold_ms, milliseconds(fields["longest_hold_us"]));
+    moves_.writes_held += parse_number<std::uint64_t>(fields["writes_held"]).value_or(0);
+    narrator_.say(absl::StrFormat(
+        "%-8s %s -> %s   %6s keys in %s rounds, cutover %.2f ms (drain %.2f ms), %s writes held",
+        tenant, from, to, fields["keys_copied"], fields["copy_rounds"], moves_.cutover_ms.back(),
+        moves_.drain_ms.back(), fields["writes_held"]));
+  }
+
+  void play(absl::Time until) {
+    std::optional<Faults> faults;
+    if (options_.faults) {
+      faults.emplace(a_, b_, router_.endpoint(), tenants_, options_.seed,
+                     [this](std::string_view text) { narrator_.say(text); });
+    }
+    while (absl::Now() < until && interrupted == 0 && router_alive_) {
+      if (!router_.is_running()) router_alive_ = false;
+      if (benchmark_) benchmark_->keep_running();
+      if (faults) {
+        faults->make_one();
+      } else {
+        absl::SleepFor(absl::Milliseconds(20));
+      }
+    }
+    if (faults) fault_summary_ = faults->summary();
+  }
+
+  // Waits until no migration runs and no write is in flight, as far as that comes true.
+  void settle() {
+    auto client = router_.connect();
+    const absl::Time deadline = absl::Now() + absl::Seconds(90);
+    while (true) {
+      unsettled_ = 0;
+      placement_.clear();
+      const auto list = client.call({"PLACEMENT", "LIST"});
+      if (!list.ok()) throw std::runtime_error("the router does not answer PLACEMENT LIST");
+      for (const RespValue& line : list->elements) {
+        std::istringstream words(line.text);
+        std::string tenant;
+        std::string phase;
+        words >> tenant >> phase >> placement_[tenant];
+        if (phase != "settled" || !line.text.ends_with(" writes_in_flight=0")) ++unsettled_;
+      }
+      if (unsettled_ == 0 || absl::Now() > deadline) break;
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    const auto info = client.call({"INFO"});
+    forgotten_ = !info.ok() || info->text.find("writes_held_now:0\r\n") == std::string::npos;
+  }
+
+  // Keys that stand on a server on which their tenant does not live.
+  std::size_t count_misplaced(std::vector<std::string>& examples) {
+    std::size_t misplaced = 0;
+    for (const auto& [name, server] : {std::pair{"a", &a_}, std::pair{"b", &b_}}) {
+      auto client = server->connect();
+      std::string cursor = "0";
+      do {
+        const auto page = client.call({"SCAN", cursor, "COUNT", "1000"});
+        if (!page.ok()) throw std::runtime_error("a server does not answer SCAN");
+        cursor = page->elements[0].text;
+        for (const RespValue& key : page->elements[1].elements) {
+          if (placement_[std::string(tenant_of(key.text))] == name) continue;
+          ++misplaced;
+          if (examples.size() < 5) examples.push_back(concat(quote(key.text), " is on ", name));
+        }
+      } while (cursor != "0");
+    }
+    return misplaced;
+  }
+
+  int report(double rate) {
+    narrator_.say("reading everything back from the servers");
+    CheckingClient::Verdict verdict;
+    std::map<std::string, RedisClient> servers;
+    servers.emplace("a", a_.connect());
+    servers.emplace("b", b_.connect());
+    std::uint64_t acknowledged = 0, wrong = 0, errors = benchmark_errors_, lost_connections = 0;
+    for (const auto& client : clients_) {
+      client->verify(
+          [&](std::string_view tenant) -> RedisClient& {
+            const auto server = servers.find(placement_[std::string(tenant)]);
+            return server == servers.end() ? servers.at("a") : server->second;
+          },
+          verdict);
+      acknowledged += client->counts().writes_acknowledged;
+      wrong += client->counts().wrong_replies;
+      errors += client->counts().error_replies;
+      lost_connections += client->counts().connections_lost;
+      if (!client->first_problem().empty()) verdict.examples.push_back(client->first_problem());
+    }
+    if (benchmark_errors_ > 0) verdict.examples.push_back(benchmark_->first_error());
+    const std::size_t misplaced = count_misplaced(verdict.examples);
+    const int exit_code = router_.stop();
+
+    std::printf("\n");
+    const auto line = [](const char* what, const std::string& value) {
+      std::printf("%-36s %s\n", what, value.c_str());
+    };
+    line("writes acknowledged",
+         concat(acknowledged, " (", verdict.keys_checked, " keys read back)"));
+    line("acknowledged writes lost", std::to_string(verdict.lost));
+    line("keys on the wrong server", std::to_string(misplaced));
+    line("wrong replies", std::to_string(wrong));
+    line("errors seen by clients",
+         concat(errors + lost_connections, options_.faults ? " (faults were made)" : ""));
+    line("tenants not settled", std::to_string(unsettled_));
+    line("held writes forgotten", forgotten_ ? "some" : "0");
+    line("router's exit code", std::to_string(exit_code));
+    line("requests per second", absl::StrFormat("%.0f", rate));
+    line("migrations", concat(moves_.done, " done, ", moves_.aborted, " aborted"));
+    line("time in cutover", spread(moves_.cutover_ms));
+    line("  of it waiting for writes in flight", spread(moves_.drain_ms));
+    line("  after the last one was answered", spread(moves_.drain_added_ms));
+    line("writes held", absl::StrFormat("%d, the longest for %.2f ms", moves_.writes_held,
+                                        moves_.longest_hold_ms));
+    for (const std::string& row : fault_summary_) std::printf("%s\n", row.c_str());
+    for (const std::string& example : verdict.examples) line("e.g.", example);
+
+    const bool errors_matter = !options_.faults && errors + lost_connections > 0;
+    const bool good = acknowledged > 0 && verdict.lost == 0 && misplaced == 0 && wrong == 0 &&
+                      !errors_matter && unsettled_ == 0 && !forgotten_ && exit_code == 0 &&
+                      moves_.done > 0 && router_alive_;
+    if (!good) std::printf("\nthe router's log:\n%s", router_.log().c_str());
+    std::printf("\n%s\n", good ? "All is well." : "SOMETHING IS WRONG.");
+    return good ? 0 : 1;
+  }
+
+  static std::string spread(const std::vector<double>& ms) {
+    return absl::StrFormat("median %.2f ms, p99 %.2f ms, worst %.2f ms", quantile(ms, 0.5),
+                           quantile(ms, 0.99), quantile(ms, 1));
+  }
+
+  const DemoOptions options_;
+  const RedisServer::Keep keep_;
+  Narrator narrator_;
+  TemporaryDirectory directory_;
+  RedisServer a_;
+  RedisServer b_;
+  RouterProcess router_;
+  std::vector<std::string> tenants_;
+  std::vector<std::unique_ptr<CheckingClient>> clients_;
+  std::vector<std::jthread> client_threads_;
+  std::optional<Benchmark> benchmark_;
+  std::atomic<bool> router_alive_{true};
+  Moves moves_;
+  std::size_t benchmark_errors_ = 0;
+  std::map<std::string, std::string> placement_;  // tenant -> cluster, in the end
+  std::size_t unsettled_ = 0;
+  bool forgotten_ = false;
+  std::vector<std::string> fault_summary_;
+};
+
+std::optional<DemoOptions> parse(int argc, char** argv) {
+  DemoOptions options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view flag = argv[i];
+    if (flag == "--faults") {
+      options.faults = true;
+      continue;
+    }
+    if (i + 1 == argc) return std::nullopt;
+    const std::string_view value = argv[++i];
+    if (flag == "--router") {
+      options.router = value;
+    } else if (const auto number = parse_number<int>(value); !number || *number <= 0) {
+      return std::nullopt;
+    } else if (flag == "--seconds") {
+      options.seconds = *number;
+    } else if (flag == "--seed") {
+      options.seed = static_cast<std::uint64_t>(*number);
+    } else if (flag == "--cold-tenants") {
+      options.cold_tenants = static_cast<std::size_t>(*number);
+    } else {
+      return std::nullopt;
+    }
+  }
+  const char* const seconds = std::getenv("PLACEMENT_TABLE_DEMO_SECONDS");
+  if (seconds != nullptr)
+    options.seconds = parse_number<int>(std::string_view(seconds)).value_or(options.seconds);
+  if (options.router.empty()) return std::nullopt;
+  return options;
+}
+
+}  // namespace
+}  // namespace redis_router
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    std::signal(number, [](int caught) { redis_router::interrupted = caught; });
+  }
+  const auto options = redis_router::parse(argc, argv);
+  if (!options) {
+    std::fprintf(stderr,
+                 "usage: %s --router PATH [--seconds N] [--seed N] [--cold-tenants N] [--faults]\n",
+                 argv[0]);
+    return 2;
+  }
+  try {
+    return redis_router::Demo(*options).run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "demo: %s\n", error.what());
+    return 1;
+  }
+}
