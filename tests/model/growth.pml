@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A shard that grows while it is read (detail/shard_view.hpp, detail/shard.hpp): two arrays that
+// take turns, so that an array that was retired comes back with the same id at the same epoch in
+// the same cell. What is said and what is not: README.md. Each #ifdef takes one order away.
+#include "stamp.pml"
+
+#ifndef EPOCHS
+#define EPOCHS 3
+#endif
+#ifndef GROWTHS
+#define GROWTHS 2
+#endif
+#define CELLS 2  // the capacity of each array; every id's home is 0
+
+typedef Cell {
+  byte stamp;
+  byte id;
+  byte word  // of the placement, which is called by the epoch at which it came
+};
+typedef Array {
+  Cell cell[CELLS]
+};
+Array arrays[2];
+
+// The view.
+byte array;    // which of the two
+byte next;     // 0: none; else one more than which
+byte version;
+
+// The shard, for the holder of the mutex.
+byte generation;
+byte growths;
+byte move_at;
+bit retired;  // the other array is to be scrubbed
+
+// What was true, for the assertions.
+byte now;   // X's epoch; 0: absent
+byte seen;  // bit e: X was at epoch e at an instant of the reader's lookup
+
+inline note(epoch) {
+  now = epoch;
+  seen = seen | (1 << now)
+}
+
+#define target (next != 0 -> next - 1 : array)
+
+// The first cell on the way that has no id; CELLS if there is none.
+inline free_slot(in_array) {
+  at = 0;
+  do
+  :: at < CELLS && HAS_ID(arrays[in_array].cell[at].stamp) -> at++
+  :: else -> break
+  od
+}
+
+// Where `key` is: in array `a`, at cell `at`; CELLS if it is not there.
+inline find(key) {
+  a = array;
+  at = 0;
+  do
+  :: at < CELLS && !(HAS_ID(arrays[a].cell[at].stamp) && arrays[a].cell[at].id == key) -> at++
+  :: at == CELLS && next != 0 && a == array -> a = next - 1; at = 0
+  :: else -> break
+  od
+}
+
+inline change_takes_effect(key, epoch) {
+  if
+  :: key == X -> note(epoch)
+  :: else
+  fi
+}
+
+inline set(key) {
+  d_step {
+    find(key);
+    e = generation + 1;
+    was = (at < CELLS);
+    if
+    :: !was ->
+       a = target;
+       free_slot(a)
+    :: else
+    fi
+  };
+  if
+  :: at == CELLS -> skip  // no room: not in this model
+  :: at < CELLS && was ->  // in place: here only the stamp and one word; the rest is cell.pml's
+     atomic {
+       arrays[a].cell[at].word = e;
+       arrays[a].cell[at].stamp = LIVE(e, Settled, 0);
+       change_takes_effect(key, e);
+       generation = e
+     }
+  :: at < CELLS && !was ->
+     arrays[a].cell[at].id = key;
+     arrays[a].cell[at].word = e;
+     atomic {
+       arrays[a].cell[at].stamp = LIVE(e, Settled, 0);
+       change_takes_effect(key, e);
+       generation = e
+     }
+  fi
+}
+
+inline erase(key) {
+  d_step { find(key) };
+  if
+  :: at == CELLS -> skip
+  :: at < CELLS ->
+     atomic {
+       arrays[a].cell[at].stamp = VACANT;
+       change_takes_effect(key, 0);
+       generation = generation + 1
+     };
+     // Vacant cells before one that was never used are as good as never used.
+     if
+#ifndef CLEANS_WITHOUT_LOOKING
+     :: arrays[a].cell[(at + 1) % CELLS].stamp != NEVER_USED -> skip
+#endif
+     :: else ->
+        do
+        :: arrays[a].cell[at].stamp == VACANT ->
+           arrays[a].cell[at].stamp = NEVER_USED;
+           at = (at + CELLS - 1) % CELLS
+        :: else -> break
+        od
+     fi
+  fi
+}
+
+// apply of a state that does not fit the cell: a second cell, to which the first gives way.
+inline apply(key) {
+  d_step {
+    find(key);
+    first_a = a;
+    first = at;
+    a = target;
+    free_slot(a)
+  };
+  if
+  :: first == CELLS || at == CELLS -> skip
+  :: first < CELLS && at < CELLS ->
+     e = generation + 1;
+     arrays[a].cell[at].id = key;  // duplicate
+     arrays[a].cell[at].word = e;
+#ifdef GIVES_WAY_FIRST
+     give_way();
+     publish_duplicate(key)
+#else
+#ifndef DUPLICATES_UNDER_OLD_VERSION
+     // Who passed the first cell's place before the id came there, and meets the second before
+     // the first gives way, would be ahead of the lookups that follow.
+     version++;
+#endif
+     publish_duplicate(key);
+     give_way()
+#endif
+  fi
+}
+
+// It takes effect where a lookup that begins now meets it: at once, if it stands before the first
+// cell; else when the first cell gives way.
+#define stands_before (a == first_a && at < first)
+
+inline publish_duplicate(key) {
+  atomic {
+    arrays[a].cell[at].stamp = LIVE(e, Settled, 0);
+    generation = e;
+    if
+    :: stands_before -> note(e)
+    :: else
+    fi
+  }
+}
+
+inline give_way() {
+#if !defined(GIVES_WAY_WITHOUT_VERSION) && !defined(GIVES_WAY_BEFORE_VERSION)
+  version++;
+#endif
+  atomic {
+    arrays[first_a].cell[first].stamp = VACANT;
+    if
+    :: !stands_before -> note(e)
+    :: else
+    fi
+  }
+#ifdef GIVES_WAY_BEFORE_VERSION
+  ;
+  version++
+#endif
+}
+
+#ifdef MOVED_BEFORE_NEXT
+byte unpublished_next;
+#define next_array (unpublished_next - 1)
+#else
+#define next_array (next - 1)
+#endif
+
+inline move_cell() {
+  if
+  :: HAS_ID(arrays[array].cell[move_at].stamp) ->
+     d_step { free_slot(next_array) };
+     arrays[next_array].cell[at].id = arrays[array].cell[move_at].id;
+     arrays[next_array].cell[at].word = arrays[array].cell[move_at].word;
+#ifdef MOVED_BEFORE_CELL
+     stamp_moved = arrays[array].cell[move_at].stamp;
+     arrays[array].cell[move_at].stamp = MOVED;
+     arrays[next_array].cell[at].stamp = stamp_moved;
+     stamp_moved = 0;
+#else
+     arrays[next_array].cell[at].stamp = arrays[array].cell[move_at].stamp;
+     arrays[array].cell[move_at].stamp = MOVED;
+#endif
+     move_at++
+  :: else -> move_at++
+  fi
+}
+
+inline scrub(in_array) {
+  at = 0;
+  do
+  :: at < CELLS ->
+     arrays[in_array].cell[at].stamp = NEVER_USED;
+     arrays[in_array].cell[at].id = 0;
+     arrays[in_array].cell[at].word = 0;
+     at++
+  :: else -> break
+  od
+}
+
+// install(next): array, (V1) version, next = none; then (V2).
+inline finish_growth() {
+  move_at = 0;
+  a = next_array;
+  e = array;
+#ifdef SCRUBS_BEFORE_VERSION
+  array = a;
+  scrub(e);
+  version++;
+  next = 0;
+#else
+#ifdef VERSION_BEFORE_ARRAY
+  version++;
+  array = a;
+  next = 0;
+#else
+#ifdef NEXT_NONE_BEFORE_VERSION
+  array = a;
+  next = 0;
+  version++;
+#else
+  array = a;
+  version++;
+  next = 0;
+#endif
+#endif
+  retired = 1
+#endif
+}
+
+// The holder of the mutex. A critical section is one or more of these: the model stops between any
+// two of them.
+active proctype Writer() {
+  byte e, a, at, first_a, first;
+  bit was;
+#ifdef MOVED_BEFORE_CELL
+  byte stamp_moved;
+#endif
+  do
+  :: d_step { e = 0; a = 0; at = 0; first_a = 0; first = 0; was = 0 };
+     if
+     :: generation < EPOCHS -> set(X)
+     :: generation < EPOCHS -> set(Y)
+     :: generation < EPOCHS -> erase(X)
+     :: generation < EPOCHS -> erase(Y)
+     :: generation < EPOCHS -> apply(X)
+     :: next == 0 && !retired && growths < GROWTHS ->
+        growths++;
+#ifdef MOVED_BEFORE_NEXT
+        unpublished_next = 2 - array;
+        do
+        :: move_at < CELLS -> move_cell()
+        :: else -> break
+        od;
+        next = unpublished_next
+#else
+        next = 2 - array
+#endif
+     :: next != 0 && move_at < CELLS -> move_cell()
+     :: next != 0 && move_at == CELLS -> finish_growth()
+     :: retired ->
+        scrub(1 - array);
+        retired = 0
+     fi
+  :: generation == EPOCHS && growths == GROWTHS && next == 0 && !retired -> break
+  od
+}
+
+// A lookup of X, again and again.
+#define cell_here arrays[in].cell[i]
+
+active proctype Reader() {
+  byte v, in, i, s, w;
+  byte n;         // which of the two probes
+  byte last = 0;  // the newest epoch it has seen
+#ifdef NEXT_BEFORE_ARRAY
+#define first_probe 1
+#define second_probe 0
+#else
+#define first_probe 0
+#define second_probe 1
+#endif
+  do
+  :: atomic {
+       seen = (1 << now);
+       n = first_probe
+     };
+start:
+#ifdef VERSION_LOADED_LATE  // version's first load relaxed: the array is loaded before it
+     in = array;
+     v = version;
+     goto probe;
+#else
+     v = version;
+#endif
+arrays_of_view:
+     if
+     :: n == 0 -> in = array
+     :: n == 1 ->
+        atomic {
+          if
+          :: next == 0 -> goto miss
+          :: else -> in = next - 1
+          fi
+        }
+     fi;
+probe:
+     s = cell_here.stamp;
+     if
+     :: s == NEVER_USED -> goto end_of_probe
+     :: s == VACANT || s == MOVED -> goto next_cell
+     :: else
+     fi;
+     if
+     :: cell_here.id != X -> goto next_cell
+     :: else
+     fi;
+     w = cell_here.word;
+     if
+     :: cell_here.stamp != s -> goto torn
+     :: else
+     fi;
+     atomic {  // a hit
+       if
+#ifndef NO_VERSION_CHECK_ON_HIT
+       :: version != v -> goto torn
+#endif
+       :: else
+       fi;
+       assert((seen & (1 << EPOCH(s))) != 0);
+       assert(w == EPOCH(s));
+       assert(EPOCH(s) >= last);
+       last = EPOCH(s);
+       goto done
+     };
+next_cell:
+     atomic {
+       i++;
+       if
+       :: i < CELLS -> goto probe
+       :: else
+       fi
+     };
+end_of_probe:
+#ifdef VERSION_LOOKED_AT_EARLY  // `next` loaded relaxed, after the second look at the version
+     if
+     :: n == first_probe && version != v -> goto torn
+     :: else
+     fi;
+#endif
+     atomic {
+       i = 0;
+       s = 0;
+       in = 0;
+       if
+       :: n == first_probe -> n = second_probe; goto arrays_of_view
+       :: else
+       fi
+     };
+miss:
+     atomic {
+#ifdef NEXT_BEFORE_ARRAY
+       if
+       :: n == first_probe -> n = second_probe; goto arrays_of_view
+       :: else
+       fi;
+#endif
+       if
+#if !defined(NO_VERSION_CHECK_ON_MISS) && !defined(VERSION_LOOKED_AT_EARLY)
+       :: version != v -> goto torn
+#endif
+       :: else
+       fi;
+       assert((seen & 1) != 0);
+       goto done
+     };
+torn:
+     atomic {
+       v = 0; in = 0; i = 0; s = 0; w = 0; n = first_probe;
+       goto start
+     };
+done:
+     atomic { v = 0; in = 0; i = 0; s = 0; w = 0; n = 0 }
+  od
+}
