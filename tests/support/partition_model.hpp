@@ -99,26 +99,26 @@ struct PartitionOperation {
     if (operation.epoch) out << *operation.epoch;
     out << ") -> ";
     std::visit(
-        [&out](const auto& result) {
-          using R = std::remove_cvref_t<decltype(result)>;
+        [&out](const auto& answer) {
+          using R = std::remove_cvref_t<decltype(answer)>;
           if constexpr (std::is_same_v<R, std::monostate>) {
             out << "done";
           } else if constexpr (std::is_same_v<R, std::optional<PlacementAt>>) {
-            if (!result) {
+            if (!answer) {
               out << "nothing";
             } else {
-              out << result->placement << ' ' << result->phase << '@' << result->epoch;
+              out << answer->placement << ' ' << answer->phase << '@' << answer->epoch;
             }
           } else if constexpr (std::is_same_v<R, std::optional<StateAt>>) {
-            if (!result) {
+            if (!answer) {
               out << "nothing";
             } else {
-              out << result->state << '@' << result->epoch;
+              out << answer->state << '@' << answer->epoch;
             }
           } else if constexpr (std::is_same_v<R, bool>) {
-            out << (result ? "true" : "false");
+            out << (answer ? "true" : "false");
           } else {
-            out << result;
+            out << answer;
           }
         },
         operation.result);
