@@ -167,7 +167,7 @@ void register_contender(const Maker<Ids>& maker) {
     }
     for (const bool reserves : {false, true}) {
       benchmark::RegisterBenchmark(
-          name("BM_Fill", partitions, reserves ? "reserved" : "growing").c_str(), fill<Ids>,
+          name("BM_Fill", partitions, reserves ? "reserved" : "growing").c_str(), fill<Ids>, maker,
           partitions, reserves)
           ->UseManualTime()
           ->Unit(benchmark::kMillisecond);
