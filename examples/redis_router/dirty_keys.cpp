@@ -3,6 +3,7 @@
 
 #include <absl/time/clock.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "tenant.hpp"
@@ -19,10 +20,10 @@ std::string_view WriteKeys::tenant() const {
   return tenant_of(std::string_view(bytes_).substr(0, ends_.empty() ? bytes_.size() : ends_[0]));
 }
 
-void DirtyKeys::mark(const WriteKeys& keys) {
+void DirtyKeys::mark(const WriteKeys& keys, absl::Time settled) {
   const std::lock_guard lock(mutex_);
   keys.for_each([this](std::string_view key) { keys_.emplace(key); });
-  last_marked_ = absl::Now();
+  last_settled_ = std::max(last_settled_, settled);
 }
 
 std::vector<std::string> DirtyKeys::take() {
@@ -39,9 +40,9 @@ std::size_t DirtyKeys::size() const {
   return keys_.size();
 }
 
-absl::Time DirtyKeys::last_marked() const {
+absl::Time DirtyKeys::last_settled() const {
   const std::lock_guard lock(mutex_);
-  return last_marked_;
+  return last_settled_;
 }
 
 std::shared_ptr<DirtyKeys> DirtyKeyRegistry::track(std::string_view tenant) {
@@ -61,7 +62,7 @@ void DirtyKeyRegistry::untrack(std::string_view tenant) {
   }
 }
 
-void DirtyKeyRegistry::mark(const WriteKeys& keys) {
+void DirtyKeyRegistry::mark(const WriteKeys& keys, absl::Duration quarantine) {
   if (tracked_.load(std::memory_order_seq_cst) == 0) return;
   std::shared_ptr<DirtyKeys> tracker;
   {
@@ -70,7 +71,7 @@ void DirtyKeyRegistry::mark(const WriteKeys& keys) {
     if (found == trackers_.end()) return;
     tracker = found->second;
   }
-  tracker->mark(keys);
+  tracker->mark(keys, absl::Now() + quarantine);
 }
 
 }  // namespace redis_router

@@ -44,16 +44,16 @@ class WriteKeys {
 // The keys of one tenant that were written since the mover took them last.
 class DirtyKeys {
  public:
-  void mark(const WriteKeys& keys);
+  void mark(const WriteKeys& keys, absl::Time settled);
   [[nodiscard]] std::vector<std::string> take();
   [[nodiscard]] std::size_t size() const;
-  // When the last write was answered or given up.
-  [[nodiscard]] absl::Time last_marked() const;
+  // When the last write was answered, or its quarantine ends.
+  [[nodiscard]] absl::Time last_settled() const;
 
  private:
   mutable std::mutex mutex_;
-  absl::flat_hash_set<std::string> keys_;          // guarded by mutex_
-  absl::Time last_marked_ = absl::InfinitePast();  // guarded by mutex_
+  absl::flat_hash_set<std::string> keys_;           // guarded by mutex_
+  absl::Time last_settled_ = absl::InfinitePast();  // guarded by mutex_
 };
 
 // Finds the tracker of a tenant that is being moved.
@@ -66,8 +66,8 @@ class DirtyKeyRegistry {
   std::shared_ptr<DirtyKeys> track(std::string_view tenant);
   void untrack(std::string_view tenant);
 
-  // Cheap while nothing moves: one load.
-  void mark(const WriteKeys& keys);
+  // `quarantine`: for how long the write's permit stays out. Cheap while nothing moves: one load.
+  void mark(const WriteKeys& keys, absl::Duration quarantine);
 
  private:
   // seq_cst: a write that reads zero here must have been answered before the tracker was made.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "migrations.hpp"
 #include "resp.hpp"
 #include "text.hpp"
 
@@ -166,6 +167,7 @@ void info(const Call& call) {
   text += "\r\n# Placement\r\n";
   text += concat("tenants:", call.context.directory.table().size(), "\r\n");
   text += concat("tenants_migrating:", call.context.directory.table().migrations().size(), "\r\n");
+  text += concat("migrations_running:", call.context.migrations.running(), "\r\n");
   text += concat("epoch:", call.context.directory.table().current_epoch().value(), "\r\n");
   line("writes_held_now", metrics.writes_held_now);
   line("writes_held", metrics.writes_held);

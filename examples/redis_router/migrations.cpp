@@ -125,8 +125,13 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
     directory_.dirty_keys().untrack(tenant_);
     if (report.outcome != MigrationOutcome::Refused) directory_.touch(tenant_);
     describe(report);
-    clean_up(report, stop);
-    answer(report);
+    if (report.outcome == MigrationOutcome::Flipped ||
+        report.outcome == MigrationOutcome::Aborted) {
+      clean_up(report, stop);
+    } else {
+      answer(report);
+      end("");
+    }
   }
 
   void on_progress(const placement::MigrationProgress& progress) {
@@ -139,7 +144,7 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
     const std::lock_guard lock(mutex_);
     if (progress.step == MigrationStep::Drain) cutover_at_ = now;
     if (progress.step == MigrationStep::Finish) {
-      drain_added_ = now - std::max(cutover_at_, dirty_->last_marked());
+      drain_added_ = now - std::max(cutover_at_, dirty_->last_settled());
     }
     step_ = placement::to_string(progress.step);
     copy_rounds_ = progress.copy_round;
@@ -158,44 +163,52 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
     }
     const std::lock_guard lock(mutex_);
     report_ = report;
-    step_ = report.ok() ? "Clean" : placement::to_string(report.outcome);
+    step_ = "Clean";
   }
 
+  // Removes what nobody uses any more: the origin's copy after a flip, the destination's after an
+  // abort. It is tried again for a while, after the operator has had his answer.
   void clean_up(const MigrationReport& report, const std::stop_token& stop) {
-    if (report.outcome == MigrationOutcome::Aborted) {
-      // The next migration to there does it again; this is for the memory's sake.
-      if (const absl::Status cleaned = mover_.clean_destination(); !cleaned.ok()) {
-        say(concat("stale keys may remain: ", std::string(cleaned.message())));
+    const absl::Time deadline = absl::Now() + kCleaningDeadline;
+    absl::Duration pause = kFirstCleaningPause;
+    while (true) {
+      const absl::Status cleaned = report.ok() ? clean_origin() : mover_.clean_destination();
+      if (cleaned.ok()) break;
+      if (done_) say(concat("stale keys remain: ", std::string(cleaned.message())));
+      answer(report);
+      if (absl::Now() >= deadline || !sleep_unless_stopped(pause, stop)) {
+        return end("NotClean");
       }
+      pause = std::min(2 * pause, kLongestCleaningPause);
     }
-    if (!report.ok()) return;
-    const absl::Status cleaned = clean_origin(stop);
-    if (!cleaned.ok()) say(concat("stale keys remain: ", std::string(cleaned.message())));
-    const std::lock_guard lock(mutex_);
-    step_ = cleaned.ok() ? "Done" : "DoneNotClean";
+    answer(report);
+    end("");
   }
 
   // Reads that were sent to the origin before the flip may still be on their way: they must not
   // find a hole.
-  absl::Status clean_origin(const std::stop_token& stop) {
-    const absl::Time deadline = absl::Now() + kCleaningDeadline;
-    absl::Duration pause = kFirstCleaningPause;
-    bool fenced = false;
-    while (true) {
-      fenced = fenced || owner_.fence_(ClusterId(from_.name));
-      const absl::Status cleaned =
-          fenced ? mover_.clean_origin() : absl::DeadlineExceededError("reads are still in flight");
-      if (cleaned.ok() || absl::Now() >= deadline) return cleaned;
-      std::mutex unshared;
-      std::unique_lock lock(unshared);
-      std::condition_variable_any stopped;
-      stopped.wait_for(lock, stop, absl::ToChronoMilliseconds(pause), [] { return false; });
-      if (stop.stop_requested()) return cleaned;
-      pause = std::min(2 * pause, kLongestCleaningPause);
-    }
+  absl::Status clean_origin() {
+    fenced_ = fenced_ || owner_.fence_(ClusterId(from_.name));
+    if (!fenced_) return absl::DeadlineExceededError("reads are still in flight");
+    return mover_.clean_origin();
   }
 
+  static bool sleep_unless_stopped(absl::Duration longest, const std::stop_token& stop) {
+    std::mutex unshared;
+    std::unique_lock lock(unshared);
+    std::condition_variable_any stopped;
+    stopped.wait_for(lock, stop, absl::ToChronoMilliseconds(longest), [] { return false; });
+    return !stop.stop_requested();
+  }
+
+  void end(std::string_view remark) {
+    const std::lock_guard lock(mutex_);
+    step_ = concat(placement::to_string(report_->outcome), remark);
+  }
+
+  // The first call counts.
   void answer(const MigrationReport& report) {
+    if (!done_) return;
     std::string reply;
     if (report.ok()) {
       const std::lock_guard lock(mutex_);
@@ -208,7 +221,7 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
                    concat("ABORTED at ", placement::to_string(report.step), ", tenant stays on ",
                           from_.name, ": ", std::string(report.status.message())));
     }
-    done_(std::move(reply));
+    std::exchange(done_, nullptr)(std::move(reply));
   }
 
   void say(std::string line) {
@@ -225,6 +238,7 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
   const absl::Time started_ = absl::Now();
   const std::shared_ptr<DirtyKeys> dirty_;  // from before the migration begins
   TenantMover mover_;
+  bool fenced_ = false;
 
   mutable std::mutex mutex_;
   std::string step_ = "Begin";
@@ -251,7 +265,8 @@ std::optional<std::string> Migrations::start(std::string_view tenant,
                                              const ClusterOptions& destination, Done done) {
   const std::lock_guard lock(mutex_);
   if (shut_down_) return "ERR the router is shutting down";
-  if (find_running(tenant) != nullptr) return "BUSY this tenant is being moved already";
+  if (find_running(tenant) != nullptr)
+    return "BUSY this tenant is being moved, or cleaned up after, already";
   if (running_.size() >= kMostRunning) {
     return concat("BUSY ", kMostRunning, " migrations are running already");
   }
@@ -296,6 +311,11 @@ std::optional<Migrations::Status> Migrations::status(std::string_view tenant) co
     if ((*run)->tenant() == tenant) return (*run)->status();
   }
   return std::nullopt;
+}
+
+std::size_t Migrations::running() const {
+  const std::lock_guard lock(mutex_);
+  return running_.size();
 }
 
 void Migrations::shut_down() {

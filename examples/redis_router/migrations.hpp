@@ -56,6 +56,9 @@ class Migrations {
   // The migration that is running, or the last one.
   [[nodiscard]] std::optional<Status> status(std::string_view tenant) const;
 
+  // How many are running, or cleaning up.
+  [[nodiscard]] std::size_t running() const;
+
   // Stops all, waits for them, and lets no more start.
   void shut_down();
 

@@ -87,6 +87,7 @@ absl::Status TenantMover::connect() {
   origin_ = *std::move(origin);
   destination_ = *std::move(destination);
   if (absl::Status differ = check_servers_differ(); !differ.ok()) return differ;
+  may_write_ = true;
   const auto known = at("origin", origin_->call({"COMMAND", "INFO", "pexpiretime"}));
   if (!known.ok()) return known.status();
   absolute_expiry_ = !known->elements.empty() && known->elements.front().is_array();

@@ -50,7 +50,10 @@ class TenantMover final : public placement::Mover {
   // Removes the tenant's keys from the server that it does not live on (any more). They connect
   // anew, so that they can be tried again.
   absl::Status clean_origin() { return clean(from_, "origin"); }
-  absl::Status clean_destination() { return clean(to_, "destination"); }
+  absl::Status clean_destination() {
+    // What was never written to needs no cleaning, and may not be what we took it for.
+    return may_write_ ? clean(to_, "destination") : absl::OkStatus();
+  }
 
   [[nodiscard]] std::size_t keys_copied() const noexcept {
     return keys_copied_.load(std::memory_order_relaxed);  // for display
@@ -81,6 +84,7 @@ class TenantMover final : public placement::Mover {
   std::optional<RedisClient> origin_;
   std::optional<RedisClient> destination_;
   bool absolute_expiry_ = true;  // whether the origin knows PEXPIRETIME (Redis 7)
+  bool may_write_ = false;       // to the destination: it is not the origin
   int rounds_ = 0;
   int rounds_in_vain_ = 0;
   absl::Duration time_per_key_;

@@ -246,12 +246,14 @@ void Upstream::watch_for_silence() {
 // The keys first, then the permit: whoever sees the tenant drained has every mark.
 void Upstream::settle(std::optional<WriteInFlight>& write, bool outcome_known) {
   if (!write) return;
-  context_.directory.dirty_keys().mark(write->keys);
+  const absl::Duration quarantine =
+      outcome_known ? absl::ZeroDuration() : context_.options.upstream_timeout;
+  context_.directory.dirty_keys().mark(write->keys, quarantine);
   if (outcome_known) {
     write->permit.release();
   } else {
     Metrics::add(context_.metrics.writes_quarantined);
-    write->permit.quarantine(context_.options.upstream_timeout);
+    write->permit.quarantine(quarantine);
   }
 }
 

@@ -42,6 +42,8 @@ namespace {
 
 std::atomic<int> interrupted{0};
 
+constexpr absl::Duration kPauseAfterAbort = absl::Milliseconds(50);
+
 struct DemoOptions {
   std::string router;
   int seconds = 20;
@@ -290,6 +292,9 @@ class Demo {
       const auto moved = client.call({"PLACEMENT", "MIGRATE", tenant, to});
       const auto status = client.call({"PLACEMENT", "STATUS", tenant});
       if (!status.ok()) continue;
+      if (!moved.ok()) absl::SleepFor(kPauseAfterAbort);
+      // Removing what is left of an earlier move goes on after its answer.
+      if (!moved.ok() && moved.status().message().substr(0, 5) == "BUSY ") continue;
       tell(tenant, from, to, moved.ok(), moved.ok() ? "" : std::string(moved.status().message()),
            fields_of(*status));
     }
@@ -333,7 +338,8 @@ class Demo {
     if (faults) fault_summary_ = faults->summary();
   }
 
-  // Waits until no migration runs and no write is in flight, as far as that comes true.
+  // Waits until no migration runs, nothing is left to clean up after one, and no write is in
+  // flight, as far as that comes true.
   void settle() {
     auto client = router_.connect();
     const absl::Time deadline = absl::Now() + absl::Seconds(90);
@@ -349,11 +355,16 @@ class Demo {
         words >> tenant >> phase >> placement_[tenant];
         if (phase != "settled" || !line.text.ends_with(" writes_in_flight=0")) ++unsettled_;
       }
-      if (unsettled_ == 0 || absl::Now() > deadline) break;
+      const auto info = client.call({"INFO"});
+      if (!info.ok()) throw std::runtime_error("the router does not answer INFO");
+      const auto says = [&](const char* line) {
+        return info->text.find(line) != std::string::npos;
+      };
+      forgotten_ = !says("writes_held_now:0\r\n");
+      if (unsettled_ == 0 && !forgotten_ && says("migrations_running:0\r\n")) return;
+      if (absl::Now() > deadline) return;
       absl::SleepFor(absl::Milliseconds(20));
     }
-    const auto info = client.call({"INFO"});
-    forgotten_ = !info.ok() || info->text.find("writes_held_now:0\r\n") == std::string::npos;
   }
 
   // Keys that stand on a server on which their tenant does not live.
