@@ -33,9 +33,11 @@ class Urcu : public Peer<Urcu<Ids>, Ids> {
     ~Thread() { urcu_qsbr_unregister_thread(); }
   };
 
+  // Grown here, by twice: left to grow by itself it does not keep up with a fill, and then runs
+  // away.
   Urcu()
-      : table_(cds_lfht_new_flavor(1024, 64, 0, CDS_LFHT_AUTO_RESIZE, &urcu_qsbr_flavor, nullptr)) {
-  }
+      : table_(
+            cds_lfht_new_flavor(kFirstBuckets, kFirstBuckets, 0, 0, &urcu_qsbr_flavor, nullptr)) {}
   Urcu(const Urcu&) = delete;
   Urcu& operator=(const Urcu&) = delete;
   ~Urcu() {
@@ -77,12 +79,20 @@ class Urcu : public Peer<Urcu<Ids>, Ids> {
     return true;
   }
   void put(View id, const Record& record) {
+    const std::scoped_lock lock(mutex_);
     auto* const node = new Node{{}, {}, typename Ids::Id(id), record};
     cds_lfht_node* const old =
         cds_lfht_add_replace(table_, IdHash()(id), matches, &id, &node->link);
-    if (old != nullptr) retire(*node_of(old));
+    if (old != nullptr) {
+      retire(*node_of(old));
+    } else if (++count_ > buckets_) {
+      resize(2 * buckets_);
+    }
   }
-  void reserve(std::size_t partitions) { cds_lfht_resize(table_, std::bit_ceil(partitions)); }
+  void reserve(std::size_t partitions) {
+    const std::scoped_lock lock(mutex_);
+    resize(std::bit_ceil(partitions));
+  }
 
   static void quiescent() { urcu_qsbr_quiescent_state(); }
 
@@ -103,14 +113,22 @@ class Urcu : public Peer<Urcu<Ids>, Ids> {
       delete reinterpret_cast<Node*>(reinterpret_cast<char*>(head) - offsetof(Node, head));
     });
   }
+  void resize(std::size_t buckets) {
+    buckets_ = buckets;
+    cds_lfht_resize(table_, static_cast<unsigned long>(buckets));
+  }
   Node* find(View id, std::size_t hash, cds_lfht_iter& at) const {
     cds_lfht_lookup(table_, hash, matches, &id, &at);
     cds_lfht_node* const link = cds_lfht_iter_get_node(&at);
     return link == nullptr ? nullptr : node_of(link);
   }
 
+  static constexpr std::size_t kFirstBuckets = 1024;
+
   cds_lfht* table_;
   std::mutex mutex_;
+  std::size_t count_ = 0;
+  std::size_t buckets_ = kFirstBuckets;
 };
 
 }  // namespace placement::bench
