@@ -90,15 +90,18 @@ struct HeldWriteStats {
 
 // A concurrent, epoch-versioned map from partition to placement, with each partition's migration.
 //
-//   state       | set(p)    begin_migration(to)  enter_cutover     complete_migration
-//   abort_migration   erase
-//   ------------+--------------------------------------------------------------------------------------------------
-//   absent      | Active(p) UnknownPartition     UnknownPartition  UnknownPartition
-//   UnknownPartition  UnknownPartition Active(from)| Active(p) Draining(from, to)   NotMigrating
-//   NotMigrating         NotMigrating      absent (1) Draining    | Active(p) AlreadyMigrating
-//   Cutover           NotCutover           Active(from)      AlreadyMigrating Cutover     |
-//   Active(p) AlreadyMigrating     NotDraining       Active(to) (1)       Active(from)
-//   AlreadyMigrating (1) or WritesInFlight, while permits on the partition are out
+// clang-format off
+//
+//   state        | set(p)    | begin_migration(to) | enter_cutover    | complete_migration | abort_migration  | erase
+//   -------------+-----------+---------------------+------------------+--------------------+------------------+-----------------
+//   absent       | Active(p) | UnknownPartition    | UnknownPartition | UnknownPartition   | UnknownPartition | UnknownPartition
+//   Active(from) | Active(p) | Draining(from, to)  | NotMigrating     | NotMigrating       | NotMigrating     | absent (1)
+//   Draining     | Active(p) | AlreadyMigrating    | Cutover          | NotCutover         | Active(from)     | AlreadyMigrating
+//   Cutover      | Active(p) | AlreadyMigrating    | NotDraining      | Active(to) (1)     | Active(from)     | AlreadyMigrating
+//
+//   (1) or WritesInFlight, while permits on the partition are out
+//
+// clang-format on
 //
 // Every success draws a fresh epoch and stamps the partition with it; a refusal changes nothing.
 //
@@ -186,7 +189,8 @@ class BasicPlacementTable {
   TransitionResult enter_cutover(IdParameter id, std::optional<Epoch> expected = {});
   // Cutover(from, to) -> Active(to): the flip. Refused with WritesInFlight while permits on the
   // partition are out. It may be so refused for an instant although none is: an acquire_write that
-  // meets the cutover counts itself before it sees it, and then takes that back. Ask again.
+  // meets the cutover counts itself before it sees it, and then takes that back; so does one that
+  // meets the erase of the partition that had this one's counter before. Ask again.
   TransitionResult complete_migration(IdParameter id, std::optional<Epoch> expected = {});
   // Draining or Cutover -> Active(from). Permits that are out stay good: they are for `from`.
   TransitionResult abort_migration(IdParameter id, std::optional<Epoch> expected = {});
@@ -257,7 +261,8 @@ class BasicPlacementTable {
   // Throws std::bad_alloc.
   HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
 
-  // Writes whose permits are out or in quarantine; zero for a partition that is not there.
+  // Writes whose permits are out or in quarantine; zero for a partition that is not there, unless
+  // apply_erase took it away under them.
   // One short critical section.
   [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
 
@@ -567,6 +572,9 @@ auto BasicPlacementTable<Id, P>::replace(const Key& key, const Words& from,
                                    : first;
         Cell& cell = slot.cell();
         const Stamp before = first ? first.cell().stamp() : cell.stamp();
+        if (phase == MigrationPhase::Cutover && before.phase() != phase) {
+          shard.counter(cell).held().start_counting();
+        }
         const std::size_t active = second ? 0 : *buffer_for(cell, from, to);
         cell.store_placement(active, from);
         if (to) cell.store_placement(1 - active, *to);

@@ -255,8 +255,11 @@ class Shard : public ShardLock {
   }
 
   // A second cell for the id in `from`, with a stamp yet to be published. Requires grow_if_due
-  // in the same critical section, before `from` was found.
+  // in the same critical section, before `from` was found. A lookup that passed `from` before the
+  // id was there could come upon the second cell while the next lookup still finds the first, and
+  // its reader would see epochs go back: so the version it began with has to be over before.
   [[nodiscard]] Slot duplicate(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    view_->renew_version();
     const Slot slot = free_slot(target(), from.cell().hash_of(kAnyKey));
     slot.cell().copy_content_of(from.cell());
     return slot;
