@@ -16,8 +16,8 @@
 #include <placement/placement_table.hpp>
 
 #include "support/checksummed_placement.hpp"
+#include "support/sanitizers.hpp"
 #include "support/test_memory.hpp"
-#include "support/threads.hpp"
 
 namespace placement::test {
 namespace {
@@ -56,7 +56,7 @@ void expect_bounded_memory(std::size_t id_length, std::uint64_t names, std::uint
   std::size_t bytes_when_warm = 0;
   std::size_t resident_when_warm = 0;
   for (std::uint64_t n = 0; n < names; ++n) {
-    if (n == names / 10) {
+    if (n == names / 2) {
       bytes_when_warm = memory.bytes();
       resident_when_warm = resident_bytes_of_process();
     }
@@ -69,9 +69,9 @@ void expect_bounded_memory(std::size_t id_length, std::uint64_t names, std::uint
   // The ids, their counters and cells at a load of a sixth at worst, and the arrays before.
   const std::size_t live_set = alive * (id_length + sizeof(Placement));
   EXPECT_LT(memory.bytes(), 24 * live_set);
-  EXPECT_LT(memory.bytes(), bytes_when_warm + bytes_when_warm / 4);
+  EXPECT_LT(memory.bytes(), bytes_when_warm + bytes_when_warm / 2);
   if (!kSanitized) {
-    EXPECT_LT(resident_bytes_of_process(), resident_when_warm + 4 * live_set);
+    EXPECT_LT(resident_bytes_of_process(), resident_when_warm + 2 * live_set);
   }
 }
 

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "sanitizers.hpp"
+
 namespace placement::test {
 
 // Runs all of them, each on a thread of its own that starts with the others, to their end.
@@ -40,21 +42,6 @@ inline Random make_random() {
 
 // A number below `limit`.
 inline std::uint64_t below(Random& random, std::uint64_t limit) { return random() % limit; }
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
-#else
-inline constexpr bool kSanitized = false;
-#endif
-
-// An amount of work: less of it where a sanitizer makes everything slow.
-constexpr std::uint64_t work(std::uint64_t amount) { return kSanitized ? amount / 25 : amount; }
 
 }  // namespace placement::test
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PLACEMENT_TESTS_SUPPORT_SANITIZERS_HPP_
+#define PLACEMENT_TESTS_SUPPORT_SANITIZERS_HPP_
+
+#include <cstdint>
+
+#if defined(__SANITIZE_THREAD__)
+#define PLACEMENT_TESTS_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PLACEMENT_TESTS_UNDER_TSAN 1
+#endif
+#if __has_feature(address_sanitizer)
+#define PLACEMENT_TESTS_UNDER_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define PLACEMENT_TESTS_UNDER_ASAN 1
+#endif
+
+#ifdef PLACEMENT_TESTS_UNDER_TSAN
+// abseil's own detector of deadlocks guards its graph with a lock that the sanitizer cannot see
+// in a library that was built without it. Not inline: the runtime's own, weak one would win. So
+// one translation unit of a program includes this header.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() {  // NOLINT(misc-definitions-in-headers)
+  return "race:synchronization_internal::GraphCycles\n";
+}
+#endif
+
+namespace placement::test {
+
+#if defined(PLACEMENT_TESTS_UNDER_TSAN) || defined(PLACEMENT_TESTS_UNDER_ASAN)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+// An amount of work: less of it where a sanitizer makes everything slow.
+constexpr std::uint64_t work(std::uint64_t amount) { return kSanitized ? amount / 25 : amount; }
+
+}  // namespace placement::test
+
+#endif  // PLACEMENT_TESTS_SUPPORT_SANITIZERS_HPP_
