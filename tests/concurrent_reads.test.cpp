@@ -479,7 +479,7 @@ TEST(ConcurrentReads, AreRightWhileChurnRecyclesArraysOfManyPages) {
 template <typename Table, typename Name>
 void expect_for_each_visits_once(Name name) {
   constexpr std::uint64_t kResidents = 200;
-  constexpr std::uint64_t kRounds = 8;
+  constexpr std::uint64_t kRounds = 4;
   std::uint64_t visits = 0;
   std::uint64_t arrays = 0;
   for (std::uint64_t round = 0; round < kRounds; ++round) {

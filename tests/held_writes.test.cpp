@@ -501,7 +501,7 @@ INSTANTIATE_TEST_SUITE_P(By, WaitingWrites,
 // Writers that wait without a deadline through a storm of cutovers: were one wake-up missed, the
 // test would hang. The last thing that happens to the partition is that it leaves cutover.
 TEST(HeldWritesUnderContention, NoWakeUpIsMissedInAStormOfCutovers) {
-  constexpr std::uint64_t kRounds = work(3'000);
+  constexpr std::uint64_t kRounds = work(1'000);
   constexpr std::size_t kWriters = 3;
   BasicPlacementTable<std::uint64_t, ChecksummedPlacement> table(TableOptions{.shards = 1});
   table.set(1, {1, 0});
