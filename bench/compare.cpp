@@ -26,7 +26,6 @@
 
 #include <malloc.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "contenders.hpp"
@@ -89,17 +88,26 @@ class CountingMemory final : public TableMemory {
   }
   void deallocate(void* memory, std::size_t bytes, MemoryUse use) noexcept override {
     bytes_ -= bytes;
+    const std::uint64_t start = ticks();
     system().deallocate(memory, bytes, use);
+    allocating_ += ticks() - start;
   }
+  // Inside the critical section.
   bool discard(void* memory, std::size_t bytes) noexcept override {
-    return system().discard(memory, bytes);
+    const std::uint64_t start = ticks();
+    const bool done = system().discard(memory, bytes);
+    discarding_ = std::max(discarding_, ticks() - start);
+    return done;
   }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::uint64_t allocating() const noexcept { return allocating_; }
+  // The longest.
+  [[nodiscard]] std::uint64_t discarding() const noexcept { return discarding_; }
 
  private:
   std::size_t bytes_ = 0;  // one thread allocates here
   std::uint64_t allocating_ = 0;
+  std::uint64_t discarding_ = 0;
 };
 
 [[nodiscard]] double resident_bytes() {
@@ -376,13 +384,6 @@ void measure_fill(Report& report, const Settings& settings, std::size_t partitio
 
 // ---- growth ----
 
-// What this thread has run, without what the scheduler gave to others meanwhile. A system call.
-[[nodiscard]] double thread_time() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
-
 struct Longest {
   double wall = 0;
   double run = 0;
@@ -426,6 +427,8 @@ void measure_growth(Report& report, const Settings& settings, std::size_t partit
       }
       add("growth", "longest set", whole);
       add("growth", "longest set without allocation", inside);
+      const double discarding = static_cast<double>(memory.discarding()) * tick;
+      add("growth", "longest discard", {discarding, discarding});
     }
     for (const bool grows : {false, true}) {
       Table table;
@@ -661,7 +664,10 @@ class Goals {
     if (!report_.has(ours, "ns")) return;
     row(out, "longest `set` without its allocation, filling 1,000,000", "<= 20 us",
         both("growth", "longest set without allocation") + "; with allocation " +
-            both("growth", "longest set"));
+            both("growth", "longest set") + "; of it one discard " +
+            spread(report_.figure(
+                {"growth", "longest discard", Uuids::kName, 1'000'000, "", 1, kOurs}, "ns")) +
+            " ns");
     row(out, "longest lookup under growth", "<= 50 us",
         both("growth", "longest lookup") + "; without growth " + both("quiet", "longest lookup"));
   }
