@@ -56,7 +56,7 @@ std::string microseconds(absl::Duration duration) {
 }  // namespace
 
 // One migration, from its begin to the last key removed at the origin.
-class Migrations::Run : public std::enable_shared_from_this<Run> {
+class Migrations::Run {
  public:
   Run(Migrations& owner, std::string tenant, const ClusterOptions& from, const ClusterOptions& to,
       Done done)
@@ -71,11 +71,11 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
                [this](std::string line) { say(std::move(line)); }) {}
 
   void start() {
-    thread_ = std::jthread([self = shared_from_this()](const std::stop_token& stop) mutable {
-      self->run(stop);
-      // Its owner keeps it, and joins this thread.
-      Migrations& owner = self->owner_;
-      owner.ended(std::exchange(self, nullptr));
+    // Its owner keeps it until this thread has been joined.
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      const MigrationReport report = run(stop);
+      owner_.ended(*this);
+      answer(report);  // not before the tenant is free for the operator's next command
     });
   }
   void stop() { thread_.request_stop(); }
@@ -109,19 +109,9 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
   }
 
  private:
-  void run(const std::stop_token& stop) {
+  MigrationReport run(const std::stop_token& stop) {
     say(concat(tenant_, ": ", from_.name, " -> ", to_.name));
-    placement::MigrationController controller(directory_.table(), policy(owner_.options_));
-    controller.on_progress(
-        [this](const placement::MigrationProgress& progress) { on_progress(progress); });
-    MigrationReport report;
-    try {
-      report =
-          controller.run(tenant_, Placement::dedicated_cluster(ClusterId(to_.name)), mover_, stop);
-    } catch (const std::exception& error) {  // out of memory, most likely
-      report.outcome = MigrationOutcome::Aborted;
-      report.status = absl::InternalError(error.what());
-    }
+    const MigrationReport report = migrate(stop);
     directory_.dirty_keys().untrack(tenant_);
     if (report.outcome != MigrationOutcome::Refused) directory_.touch(tenant_);
     describe(report);
@@ -129,9 +119,30 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
         report.outcome == MigrationOutcome::Aborted) {
       clean_up(report, stop);
     } else {
-      answer(report);
       end("");
     }
+    return report;
+  }
+
+  MigrationReport migrate(const std::stop_token& stop) {
+    MigrationReport report;
+    if (!owner_.workers_.are_connected(ClusterId(to_.name))) {
+      // The mover might reach it, but after the flip the clients would not.
+      report.status = absl::UnavailableError(
+          concat("UPSTREAM: not all threads are connected to cluster ", to_.name, "; ask again"));
+      return report;
+    }
+    placement::MigrationController controller(directory_.table(), policy(owner_.options_));
+    controller.on_progress(
+        [this](const placement::MigrationProgress& progress) { on_progress(progress); });
+    try {
+      report =
+          controller.run(tenant_, Placement::dedicated_cluster(ClusterId(to_.name)), mover_, stop);
+    } catch (const std::exception& error) {  // out of memory, most likely
+      report.outcome = MigrationOutcome::Aborted;
+      report.status = absl::InternalError(error.what());
+    }
+    return report;
   }
 
   void on_progress(const placement::MigrationProgress& progress) {
@@ -181,14 +192,13 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
       }
       pause = std::min(2 * pause, kLongestCleaningPause);
     }
-    answer(report);
     end("");
   }
 
   // Reads that were sent to the origin before the flip may still be on their way: they must not
   // find a hole.
   absl::Status clean_origin() {
-    fenced_ = fenced_ || owner_.fence_(ClusterId(from_.name));
+    fenced_ = fenced_ || owner_.workers_.have_answers(ClusterId(from_.name));
     if (!fenced_) return absl::DeadlineExceededError("reads are still in flight");
     return mover_.clean_origin();
   }
@@ -251,8 +261,8 @@ class Migrations::Run : public std::enable_shared_from_this<Run> {
   std::jthread thread_;
 };
 
-Migrations::Migrations(const Options& options, Directory& directory, Fence fence)
-    : options_(options), directory_(directory), fence_(std::move(fence)) {}
+Migrations::Migrations(const Options& options, Directory& directory, Workers workers)
+    : options_(options), directory_(directory), workers_(std::move(workers)) {}
 
 std::shared_ptr<Migrations::Run> Migrations::find_running(std::string_view tenant) const {
   for (const auto& run : running_) {
@@ -283,10 +293,17 @@ std::optional<std::string> Migrations::start(std::string_view tenant,
   return std::nullopt;
 }
 
-void Migrations::ended(const std::shared_ptr<Run>& run) {
+void Migrations::ended(const Run& run) {
+  std::shared_ptr<Run> forgotten;
   const std::lock_guard lock(mutex_);
-  recent_.push_back(run);
-  std::erase(running_, run);
+  const auto found = std::find_if(running_.begin(), running_.end(),
+                                  [&](const auto& running) { return running.get() == &run; });
+  recent_.push_back(*found);
+  running_.erase(found);
+  if (recent_.size() > kMostRemembered) {
+    recent_.front().swap(forgotten);  // joins its thread, which has nothing left to do
+    recent_.pop_front();
+  }
   if (running_.empty()) all_ended_.notify_all();
 }
 

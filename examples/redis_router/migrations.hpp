@@ -29,16 +29,20 @@ class Migrations {
  public:
   // What the operator is answered at the end, in RESP. Called by the migration's thread.
   using Done = absl::AnyInvocable<void(std::string)>;
-  // Waits until everything that was sent to that cluster before has been answered or has failed;
-  // false if that took too long.
-  using Fence = std::function<bool(placement::ClusterId)>;
+  // What a migration asks of the threads that serve clients. False if not so, or not in time.
+  struct Workers {
+    // Whether each of them is connected to that cluster.
+    std::function<bool(placement::ClusterId)> are_connected;
+    // Waits until everything that they sent to that cluster before has been answered or has failed.
+    std::function<bool(placement::ClusterId)> have_answers;
+  };
 
   struct Status {
     std::vector<std::pair<std::string, std::string>> fields;
     std::vector<std::string> lines;
   };
 
-  Migrations(const Options& options, Directory& directory, Fence fence);
+  Migrations(const Options& options, Directory& directory, Workers workers);
   Migrations(const Migrations&) = delete;
   Migrations& operator=(const Migrations&) = delete;
   ~Migrations() { shut_down(); }
@@ -66,12 +70,11 @@ class Migrations {
   class Run;
 
   [[nodiscard]] std::shared_ptr<Run> find_running(std::string_view tenant) const;
-  void reap();
-  void ended(const std::shared_ptr<Run>& run);
+  void ended(const Run& run);
 
   const Options& options_;
   Directory& directory_;
-  const Fence fence_;
+  const Workers workers_;
 
   mutable std::mutex mutex_;
   std::condition_variable all_ended_;

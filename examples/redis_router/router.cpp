@@ -17,11 +17,24 @@
 
 namespace redis_router {
 
+using placement::ClusterId;
+
 Router::Router(Options options)
     : options_(std::move(options)),
       directory_(options_),
       migrations_(options_, directory_,
-                  [this](placement::ClusterId cluster) { return fence(cluster); }),
+                  {.are_connected =
+                       [this](ClusterId cluster) {
+                         return all_workers([cluster](Worker& worker, const Answer& answer) {
+                           answer(worker.upstream(cluster)->is_ready());
+                         });
+                       },
+                   .have_answers =
+                       [this](ClusterId cluster) {
+                         return all_workers([cluster](Worker& worker, const Answer& answer) {
+                           worker.upstream(cluster)->fence([answer] { answer(true); });
+                         });
+                       }}),
       context_{options_, metrics_, commands_, directory_, migrations_},
       io_(1),
       acceptor_(io_),
@@ -148,26 +161,29 @@ void Router::end_shutdown() {
 }
 
 // Runs on a migration's thread.
-bool Router::fence(placement::ClusterId cluster) {
-  struct Passed {
+bool Router::all_workers(const std::function<void(Worker&, Answer)>& ask) {
+  struct Answers {
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t missing;
+    bool all_yes = true;
   };
-  const auto passed = std::make_shared<Passed>();
-  passed->missing = workers_.size();
+  const auto answers = std::make_shared<Answers>();
+  answers->missing = workers_.size();
   for (const auto& worker : workers_) {
-    asio::post(worker->io(), [&worker = *worker, cluster, passed] {
-      worker.upstream(cluster)->fence([passed] {
-        const std::lock_guard lock(passed->mutex);
-        if (--passed->missing == 0) passed->changed.notify_all();
+    asio::post(worker->io(), [ask, &worker = *worker, answers] {
+      ask(worker, [answers](bool yes) {
+        const std::lock_guard lock(answers->mutex);
+        answers->all_yes &= yes;
+        if (--answers->missing == 0) answers->changed.notify_all();
       });
     });
   }
   // A server that owes replies for longer fails, and with it what was sent there.
   const auto longest = absl::ToChronoMilliseconds(2 * options_.upstream_timeout + absl::Seconds(1));
-  std::unique_lock lock(passed->mutex);
-  return passed->changed.wait_for(lock, longest, [&] { return passed->missing == 0; });
+  std::unique_lock lock(answers->mutex);
+  return answers->changed.wait_for(lock, longest, [&] { return answers->missing == 0; }) &&
+         answers->all_yes;
 }
 
 }  // namespace redis_router

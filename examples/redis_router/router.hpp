@@ -44,7 +44,9 @@ class Router {
   void accept();
   void begin_shutdown();
   void end_shutdown();
-  [[nodiscard]] bool fence(placement::ClusterId cluster);
+  // Asks every worker, on its thread, to answer; true if all say yes in time.
+  using Answer = std::function<void(bool)>;
+  [[nodiscard]] bool all_workers(const std::function<void(Worker&, Answer)>& ask);
 
   const Options options_;
   Metrics metrics_;
