@@ -35,11 +35,13 @@ std::size_t ask(C& contender, std::span<const Request<Ids>> requests, std::size_
     if constexpr (kOperation == Operation::AdmitWrite) {
       // As set in the order of their numbers, partition n has epoch n + 1 until something flips.
       right += contender.admit_write(request.id(), Epoch(request.partition + 1)) == present;
-    } else if constexpr (kOperation == Operation::AcquireAndRelease) {
-      if constexpr (GrantsPermits<C>)
-        right += contender.acquire_and_release(request.id()) == present;
     } else {
-      const std::optional<PlacementAt> answer = contender.get(request.id());
+      std::optional<PlacementAt> answer;
+      if constexpr (kOperation == Operation::AcquireAndRelease && GrantsPermits<C>) {
+        answer = contender.acquire_and_release(request.id());
+      } else {
+        answer = contender.get(request.id());
+      }
       if (answer) {
         right += present && all.is_right(request.partition, answer->placement);
         if constexpr (kOperation == Operation::DependentGet) at += answer->epoch.value() >> 50;

@@ -95,7 +95,11 @@ class OurTable {
   bool admit_write(View id, Epoch epoch) const {
     return table_.admit_write(id, epoch) == WriteAdmission::Admit;
   }
-  bool acquire_and_release(View id) { return static_cast<bool>(table_.acquire_write(id)); }
+  std::optional<PlacementAt> acquire_and_release(View id) {
+    const WritePermit permit = table_.acquire_write(id);
+    if (!permit) return std::nullopt;
+    return PlacementAt{permit.placement(), permit.epoch(), MigrationPhase::Settled};
+  }
   void set(View id, const Placement& placement) { table_.set(id, placement); }
   bool begin_migration(View id, const Placement& to) {
     return table_.begin_migration(id, to).has_value();
