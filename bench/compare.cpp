@@ -664,7 +664,7 @@ class Goals {
     if (!report_.has(ours, "ns")) return;
     row(out, "longest `set` without its allocation, filling 1,000,000", "<= 20 us",
         both("growth", "longest set without allocation") + "; with allocation " +
-            both("growth", "longest set") + "; of it one discard " +
+            both("growth", "longest set") + "; the longest discard, in whichever `set`, " +
             spread(report_.figure(
                 {"growth", "longest discard", Uuids::kName, 1'000'000, "", 1, kOurs}, "ns")) +
             " ns");

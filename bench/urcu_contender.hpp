@@ -33,8 +33,7 @@ class Urcu : public Peer<Urcu<Ids>, Ids> {
     ~Thread() { urcu_qsbr_unregister_thread(); }
   };
 
-  // Grown here, by twice: left to grow by itself it does not keep up with a fill, and then runs
-  // away.
+  // Grown here, by twice: with CDS_LFHT_AUTO_RESIZE a fill of a million did not end.
   Urcu()
       : table_(
             cds_lfht_new_flavor(kFirstBuckets, kFirstBuckets, 0, 0, &urcu_qsbr_flavor, nullptr)) {}
