@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -144,6 +145,36 @@ TEST(BoundedMemory, NoChangeDiscardsMuchAtOnce) {
   for (std::uint64_t id = 0; id < 100'000; ++id) table.set(id, {id, 0});
   EXPECT_GT(memory.discards(), 10U);
   EXPECT_LE(memory.most_discarded_at_once(), std::size_t{16} << 10);
+}
+
+// The pages of a new array come before it is used, a piece a change, and not in a critical section.
+TEST(BoundedMemory, NoChangePopulatesMuchAtOnceAndAllIsPopulated) {
+  CountingMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  std::size_t arrays = 0;
+  std::size_t large = 0;
+  for (std::uint64_t id = 0; id < 100'000; ++id) {
+    const std::size_t before = memory.bytes(MemoryUse::Cells);
+    table.set(id, {id, 0});
+    if (memory.allocations(MemoryUse::Cells) ==
+        std::exchange(arrays, memory.allocations(MemoryUse::Cells))) {
+      continue;
+    }
+    const std::size_t bytes = memory.bytes(MemoryUse::Cells) - before;
+    if (bytes >= std::size_t{64} << 10) large += bytes;
+  }
+  EXPECT_EQ(memory.populated(), large);
+  EXPECT_LE(memory.most_populated_at_once(), std::size_t{64} << 10);
+}
+
+TEST(BoundedMemory, ReservePopulatesWhatItAllocates) {
+  CountingMemory memory;
+  NumberTable table(TableOptions{.shards = 4, .memory = &memory});
+  table.reserve(100'000);
+  EXPECT_EQ(memory.populated(), memory.bytes(MemoryUse::Cells));
+  const std::size_t arrays = memory.allocations(MemoryUse::Cells);
+  for (std::uint64_t id = 0; id < 100'000; ++id) table.set(id, {id, 0});
+  EXPECT_EQ(memory.allocations(MemoryUse::Cells), arrays);
 }
 
 // A hundred thousand cells would be moved in one critical section by a table that grows at once.

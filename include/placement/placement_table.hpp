@@ -72,7 +72,7 @@ struct TableOptions {
   TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
   Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
 
-  static constexpr std::size_t kDefaultShards = 64;
+  static constexpr std::size_t kDefaultShards = 16;
   static constexpr std::size_t kMaxShards = 65'536;
 };
 
@@ -400,6 +400,9 @@ class BasicPlacementTable {
   const View& view_for(const Key& key) const noexcept { return views_[shard_of(key)]; }
   Shard& shard_for(const Key& key) const noexcept { return shards_[shard_of(key)]; }
 
+  // Before the critical section: the misses that it would begin with are not waited for in it.
+  void prefetch(const Key& key) const noexcept { view_for(key).prefetch_cell(key.hash); }
+
   // Inside the critical section, so that a partition's epochs are in the order of its changes
   // (INV-E1), and before the stamp is stored, so that who sees the epoch sees the generation
   // (INV-E2): the increment is sequenced before the stamp's release.
@@ -597,8 +600,11 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell need
     -> Change {
   Shard& shard = shard_for(key);
   Stock stock(memory_);
+  prefetch(key);
   for (;;) {
     detail::Need need;
+    Change done;
+    typename Shard::Piece piece;
     {
       const MutexLock lock(shard.mutex);
       shard.step();
@@ -607,8 +613,11 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell need
         need = shard.need_for(key, stock);
         if (!need && shard.grow_if_due(stock)) slot = shard.find(key);
       }
-      if (!need) return make(shard, slot, stock);
+      if (!need) done = make(shard, slot, stock);
+      piece = shard.piece_to_populate();
     }
+    if (piece.bytes != 0) memory_.populate(piece.begin, piece.bytes);
+    if (!need) return done;
     stock.provide(need);
   }
 }
@@ -673,6 +682,7 @@ TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide d
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   Change done;
+  prefetch(key);
   {
     const MutexLock lock(shard.mutex);
     shard.step();
@@ -744,6 +754,7 @@ template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id) {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
+  prefetch(key);
   const MutexLock lock(shard.mutex);
   shard.step();
   const Slot slot = shard.find(key);
@@ -783,6 +794,7 @@ void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
         if (!need) done = shard.make_room(room, stock);
       }
       stock.provide(need);
+      stock.populate_array();
     }
   }
 }

@@ -113,6 +113,11 @@ class CellArray {
     store_zeros(from, to);
   }
 
+  // The front of its memory.
+  [[nodiscard]] std::byte* begin() const noexcept {
+    return address() - bytes_before_cells(capacity());
+  }
+
   // A list of arrays, threaded through their headers; for the holder of the shard's mutex.
   [[nodiscard]] CellArray next_in_list() const noexcept { return CellArray(header().next); }
   void set_next_in_list(CellArray next) const noexcept { header().next = next.word_; }
@@ -153,9 +158,6 @@ class CellArray {
   }
   [[nodiscard]] std::byte* address() const noexcept {
     return reinterpret_cast<std::byte*>(static_cast<std::uintptr_t>(word_ & ~kShiftMask));
-  }
-  [[nodiscard]] std::byte* begin() const noexcept {
-    return address() - bytes_before_cells(capacity());
   }
   void store_zeros(std::size_t from, std::size_t to) const noexcept {
     for (std::size_t at = std::max(from, kHeaderBytes); at < to; at += sizeof(Word)) {

@@ -70,6 +70,11 @@ class Stock {
     }
   }
 
+  // All of the array will be used: its pages come now.
+  void populate_array() noexcept {
+    if (array_.word() != 0) memory_.populate(array_.begin(), array_.bytes());
+  }
+
   // Takes from `need` what is here already.
   [[nodiscard]] Need lacking(Need need) const noexcept {
     if (array_.word() != 0 && array_.log2_capacity() == need.array_log2) need.array_log2 = 0;
@@ -108,12 +113,14 @@ class Stock {
 };
 
 // One shard. Growth is incremental: when the array that takes inserts is 5/8 used, a new one is
-// installed beside it, and every change from then on moves the next four groups of cells over,
-// until the old array is empty and is retired. A change therefore costs the same at every size.
+// prepared, its memory a piece a change, then installed beside it, and every change from then on
+// moves the next four groups of cells over, until the old array is empty and is retired. A change
+// therefore costs the same at every size.
 //
 // Why the steps suffice: a new array starts at most 5/12 full, and an old one of no greater
 // capacity c is moved in c/32 changes, so when it is done the new one is less than half full, and a
-// further c/8 inserts pass before it asks for the next. A retired array is scrubbed within that. So
+// further c/8 inserts pass before it asks for the next. Preparing takes c/170 at most, for a cell
+// has at most 192 bytes. A retired array is scrubbed within that. So
 // there are never more than two arrays at work and one being scrubbed.
 template <typename Cell, typename Key>
 class Shard : public ShardLock {
@@ -146,7 +153,7 @@ class Shard : public ShardLock {
   ~Shard() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (memory_ == nullptr) return;
     if (!array_.is_nothing()) own(array_);
-    for (const Array array : {next_, spare_, retired_}) {
+    for (const Array array : {next_, prepared_, spare_, retired_}) {
       if (array.word() != 0) own(array);
     }
     while (owned_.word() != 0) {
@@ -199,7 +206,7 @@ class Shard : public ShardLock {
   [[nodiscard]] Need need_for(const Key& key, const Stock<Cell>& stock) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Need need;
-    if (must_grow()) {
+    if (must_grow() && prepared_.word() == 0) {
       const unsigned wanted = log2_for(occupied_);
       if (!(spare_.word() != 0 && spare_.log2_capacity() == wanted)) need.array_log2 = wanted;
     }
@@ -240,12 +247,27 @@ class Shard : public ShardLock {
     free_slot(slot);
   }
 
-  // Begins to grow if an insert has to, which moves cells: returns whether slots are good no more.
-  // Requires that need_for(key, stock) is nothing.
+  // Prepares to grow, or begins to, if an insert has to; that moves cells: returns whether slots
+  // are good no more. Requires that need_for(key, stock) is nothing.
   bool grow_if_due(Stock<Cell>& stock) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (!must_grow()) return false;
-    begin_growth(log2_for(occupied_), stock);
+    if (prepared_.word() == 0) prepare_growth(log2_for(occupied_), stock);
+    if (populated_ < prepared_.bytes()) return false;
+    install_next(std::exchange(prepared_, kNoArray));
     return true;
+  }
+
+  // The next piece of an array that is being prepared, for the caller to populate when the mutex is
+  // released: first touches of fresh pages are slow, on some virtual machines very slow, and have
+  // no place in a critical section. If the caller is late, they happen there all the same.
+  struct Piece {
+    std::byte* begin = nullptr;
+    std::size_t bytes = 0;
+  };
+  [[nodiscard]] Piece piece_to_populate() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (prepared_.word() == 0 || populated_ == prepared_.bytes()) return {};
+    const std::size_t bytes = std::min(kPopulatedAtOnce, prepared_.bytes() - populated_);
+    return {prepared_.begin() + std::exchange(populated_, populated_ + bytes), bytes};
   }
 
   // A second cell for the id in `from`, with a stamp yet to be published. Requires grow_if_due
@@ -314,6 +336,7 @@ class Shard : public ShardLock {
  private:
   static constexpr const Key* kAnyKey = nullptr;  // chooses an overload by the kind of key
   static constexpr std::size_t kGroupsAtOnce = 4;
+  static constexpr std::size_t kPopulatedAtOnce = std::size_t{16} * CellArray<Cell>::kPage;
   static constexpr std::size_t kScrubbedAtOnce = std::size_t{4} * CellArray<Cell>::kPage;
 
   static constexpr std::size_t limit_of(unsigned log2_capacity) noexcept {
@@ -382,13 +405,12 @@ class Shard : public ShardLock {
     if (slot.array == target() && tags.is_empty(slot.index)) --used_;
   }
 
-  void begin_growth(unsigned log2_capacity, Stock<Cell>& stock) noexcept
+  void prepare_growth(unsigned log2_capacity, Stock<Cell>& stock) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (spare_.word() != 0 && spare_.log2_capacity() == log2_capacity) {
-      install_next(std::exchange(spare_, kNoArray));
-    } else {
-      install_next(stock.take_array());
-    }
+    const bool has_spare = spare_.word() != 0 && spare_.log2_capacity() == log2_capacity;
+    prepared_ = has_spare ? std::exchange(spare_, kNoArray) : stock.take_array();
+    // Small ones are not worth the calls.
+    populated_ = prepared_.bytes() < kPopulatedAtOnce ? prepared_.bytes() : 0;
   }
 
   void install_next(Array next) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -455,6 +477,8 @@ class Shard : public ShardLock {
   std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
   std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that are not empty
   std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;         // groups of array_ before it are moved
+  Array prepared_ ABSL_GUARDED_BY(mutex) = kNoArray;       // to be next_ when it is populated
+  std::size_t populated_ ABSL_GUARDED_BY(mutex) = 0;       // bytes of prepared_
   Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;  // scrubbed, of array_'s capacity or smaller
   Array retired_ ABSL_GUARDED_BY(mutex) = kNoArray;
   std::size_t scrubbed_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of retired_ that are clean

@@ -84,8 +84,8 @@ class alignas(kCacheLine / 2) ShardView {
     return lookup_everywhere<Key>(key.id, key.hash, read);
   }
 
-  // Has the lines fetched that a lookup of the hash needs: first the tags, then, when those are
-  // there, the cell. For a caller with several lookups to make.
+  // Has the lines fetched that a lookup of the hash needs, or an insert: first the tags, then, when
+  // those are there, the cell. For a caller with something else to do meanwhile.
   void prefetch_tags(std::uint64_t hash) const noexcept {
     const Array array(array_.load(std::memory_order_acquire));
     array.prefetch_tags(array.home(hash));
@@ -93,9 +93,10 @@ class alignas(kCacheLine / 2) ShardView {
   void prefetch_cell(std::uint64_t hash) const noexcept {
     const Array array(array_.load(std::memory_order_acquire));
     const std::size_t home = array.home(hash);
-    const TagGroup::Cells candidates = array.load_tags(home).candidates(hash);
-    if (!candidates) return;
-    const Cell& cell = array.cell(home, candidates.first());
+    const TagGroup tags = array.load_tags(home);
+    const TagGroup::Cells cells = tags.candidates(hash) ? tags.candidates(hash) : tags.free();
+    if (!cells) return;
+    const Cell& cell = array.cell(home, cells.first());
     prefetch(&cell);
     cell.prefetch_end();
   }
