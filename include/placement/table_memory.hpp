@@ -3,6 +3,7 @@
 #define PLACEMENT_TABLE_MEMORY_HPP_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>

@@ -40,7 +40,7 @@ enum class Match {
 //        the active one, a migrating stamp both. Its words are release stores that follow that
 //        stamp's store, so whoever acquires a new word sees a stamp newer than any that named the
 //        old ones.
-//   (C2) A cell gets a new id only while its stamp accepts no reader (never used, vacant); then
+//   (C2) A cell gets a new id only while its stamp accepts no reader (vacant); then
 //        come the label and the id's words, release stores as well, then the new stamp.
 //   (C3) The stamp is stored last, so whoever acquires it sees all that it speaks of.
 //
