@@ -24,7 +24,7 @@ namespace detail {
 // to a second cell, so it stays in the cache of every core that reads; that is also why two views
 // may share a line.
 //
-// A cell's tag is set before its stamp first accepts readers, and cleared after it accepts no more,
+// (C4) A cell's tag is set before its stamp accepts readers, and cleared after it accepts no more,
 // both under the mutex and with release. So a group whose tags (acquire) leave a cell out did not
 // have the id in it.
 //
