@@ -81,7 +81,9 @@ class alignas(kCacheLine / 2) Cell {
 
   // Has the cell's last line fetched. Which placement will be read is known only when the stamp is
   // there, so without this the two lines of a cell are waited for one after the other.
-  void prefetch_end() const noexcept { prefetch(id_.data() + kIdWords - 1); }
+  void prefetch_end() const noexcept {
+    if constexpr (sizeof(Cell) > kCacheLine) prefetch(id_.data() + kIdWords - 1);
+  }
 
   // Which of the shard's counters is the partition's.
   [[nodiscard]] std::uint32_t counter() const noexcept {
@@ -238,24 +240,24 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool equal(const Word* words, const TextKey& key) noexcept {
-    if (key.id.size() < 8) [[unlikely]] {
-      return key.id.size() == 0 || words[0].load(std::memory_order_acquire) ==  // (4)
-                                       short_text_word(key.id.data(), key.id.size());
+    const char* const text = key.id.data();
+    const std::size_t size = key.id.size();
+    if (size < 8) [[unlikely]] {
+      return size == 0 ||
+             words[0].load(std::memory_order_acquire) == short_text_word(text, size);  // (4)
     }
-    const std::size_t last = words_for(key.id.size()) - 1;
-    std::uint64_t difference = words[last].load(std::memory_order_acquire) ^
-                               word_at(key.id.data() + key.id.size() - 8);  // (4)
-    const auto compare = [&](std::size_t i) {
-      difference |=
-          words[i].load(std::memory_order_acquire) ^ word_at(key.id.data() + 8 * i);  // (4)
-    };
-    // Most ids have a few words: the first two out of the loop are measurably faster.
+    const std::size_t last = words_for(size) - 1;
+    std::uint64_t difference =
+        words[last].load(std::memory_order_acquire) ^ word_at(text + size - 8);  // (4)
+    // Most ids have a few words: the first two outside the loop are measurably faster.
     if (last >= 2) {
-      compare(0);
-      compare(1);
-      for (std::size_t i = 2; i < last; ++i) compare(i);
+      difference |= words[0].load(std::memory_order_acquire) ^ word_at(text);      // (4)
+      difference |= words[1].load(std::memory_order_acquire) ^ word_at(text + 8);  // (4)
+      for (std::size_t i = 2; i < last; ++i) {
+        difference |= words[i].load(std::memory_order_acquire) ^ word_at(text + 8 * i);  // (4)
+      }
     } else if (last == 1) {
-      compare(0);
+      difference |= words[0].load(std::memory_order_acquire) ^ word_at(text);  // (4)
     }
     return difference == 0;
   }
