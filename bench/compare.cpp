@@ -334,7 +334,10 @@ void measure_lookups(Report& report, const Settings& settings, std::size_t parti
   const auto contenders = make_contenders<Ids>();
   const std::span<const std::unique_ptr<AnyContender<Ids>>> all(contenders);
   for (const auto& contender : contenders) {
-    contender->with_thread([&] { contender->set(0, partitions); });
+    contender->with_thread([&] {
+      contender->reserve(partitions);
+      contender->set(0, partitions);
+    });
   }
   std::vector<Axis> axes = {{Operation::Get, 1}, {Operation::Get, 2}};
   if (is_main || !settings.is_short) {
