@@ -299,9 +299,11 @@ class BasicPlacementTable {
 
   // Takes the state if `epoch` is newer than the partition's, else returns false: idempotent, and
   // right in any order of arrival. The generation becomes at least `epoch`. Permits that are out
-  // stay counted; that they are drained before the source flips is the source's business. Epochs
-  // stay unique only if one side draws them: a table that applies makes no transitions of its own
-  // on the same partitions. Requires epoch > zero() and <= Epoch::max(), else returns false.
+  // stay counted; that they are drained before the source flips is the source's business.
+  // Requires that the source gives no two changes one epoch, whichever partitions they are of
+  // (INV-E1): readers rely on it, so a source that changes several partitions at one revision
+  // numbers them apart; and that a table that applies makes no transitions of its own on the same
+  // partitions. Requires epoch > zero() and <= Epoch::max(), else returns false.
   // Throws std::bad_alloc.
   bool apply(IdParameter id, const State& state, Epoch epoch);
 
