@@ -44,6 +44,13 @@ void quit(const Call& call) {
   call.ok();
 }
 
+// A web page can make a browser send an HTTP request to any port, with commands in its body. None
+// of its lines is taken for one.
+void refuse_http(const Call& call) {
+  call.client.has_quit = true;
+  call.error("ERR this is not an HTTP server");
+}
+
 void reset(const Call& call) {
   call.client.name.clear();
   append_simple(call.reply, "RESET");
@@ -184,9 +191,9 @@ using Handler = void (*)(const Call&);
 
 const TextMap<Handler>& handlers() {
   static const auto* const map = new TextMap<Handler>{
-      {"ping", ping}, {"echo", echo},     {"quit", quit},   {"reset", reset},
-      {"auth", auth}, {"select", select}, {"hello", hello}, {"client", client},
-      {"info", info}, {"config", config},
+      {"ping", ping}, {"echo", echo},     {"quit", quit},        {"reset", reset},
+      {"auth", auth}, {"select", select}, {"hello", hello},      {"client", client},
+      {"info", info}, {"config", config}, {"post", refuse_http}, {"host:", refuse_http},
   };
   return *map;
 }

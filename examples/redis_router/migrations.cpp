@@ -96,6 +96,7 @@ class Migrations::Run {
     field("keys_copied", std::to_string(mover_.keys_copied()));
     field("keys_dirty", std::to_string(dirty_->size()));
     if (report_) {
+      field("failed_at", report_->ok() ? "" : std::string(placement::to_string(report_->step)));
       field("cutover_us", microseconds(report_->cutover));
       field("drain_us", microseconds(report_->drain));
       field("drain_added_us", microseconds(drain_added_));
@@ -110,7 +111,7 @@ class Migrations::Run {
 
  private:
   MigrationReport run(const std::stop_token& stop) {
-    say(concat(tenant_, ": ", from_.name, " -> ", to_.name));
+    say(concat(one_word(tenant_), ": ", from_.name, " -> ", to_.name));
     const MigrationReport report = migrate(stop);
     directory_.dirty_keys().untrack(tenant_);
     if (report.outcome != MigrationOutcome::Refused) directory_.touch(tenant_);
@@ -151,7 +152,7 @@ class Migrations::Run {
         (progress.step == MigrationStep::Copy && progress.copy_round == 1)) {
       directory_.touch(tenant_);
     }
-    const absl::Time now = absl::Now();
+    const absl::Time now = placement::Clock::system().now();  // as the dirty keys' times
     const std::lock_guard lock(mutex_);
     if (progress.step == MigrationStep::Drain) cutover_at_ = now;
     if (progress.step == MigrationStep::Finish) {
@@ -280,12 +281,9 @@ std::optional<std::string> Migrations::start(std::string_view tenant,
   if (running_.size() >= kMostRunning) {
     return concat("BUSY ", kMostRunning, " migrations are running already");
   }
-  const auto at = directory_.table().get(tenant);
-  if (!at) return concat("NOPLACEMENT tenant ", quote(tenant), " has no placement");
-  const ClusterOptions* origin = directory_.find_cluster(at->placement.cluster().view());
-  if (origin == &destination) {
-    return concat("ERR tenant ", quote(tenant), " lives on cluster ", destination.name, " already");
-  }
+  std::string why_not;
+  const ClusterOptions* origin = directory_.origin_of_move(tenant, destination, why_not);
+  if (origin == nullptr) return why_not;
   auto run =
       std::make_shared<Run>(*this, std::string(tenant), *origin, destination, std::move(done));
   running_.push_back(run);

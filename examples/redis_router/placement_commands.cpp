@@ -42,7 +42,7 @@ std::string age_text(const TenantStatus& status) {
 }
 
 std::string list_line(const TenantStatus& status) {
-  std::string line = concat(status.tenant, " ", phase_name(status.state.phase()), " ",
+  std::string line = concat(one_word(status.tenant), " ", phase_name(status.state.phase()), " ",
                             status.state.read_placement().cluster().view());
   if (const auto to = status.state.destination()) line += concat("->", to->cluster().view());
   return line += concat(" epoch=", status.epoch.value(), " age=", age_text(status),
@@ -159,6 +159,7 @@ Reply PlacementCommand::begin() {
   std::string reply;
   const ClusterOptions* cluster = destination(reply);
   if (cluster == nullptr) return reply;
+  if (directory_.origin_of_move(tenant(), *cluster, reply) == nullptr) return error_reply(reply);
   return by_hand([&] { return directory_.begin(tenant(), ClusterId(cluster->name)); });
 }
 

@@ -97,6 +97,8 @@ RedisClient& RedisClient::operator=(RedisClient&& other) noexcept {
   return *this;
 }
 
+void RedisClient::close_sending_side() { ::shutdown(fd_, SHUT_WR); }
+
 void RedisClient::close() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }

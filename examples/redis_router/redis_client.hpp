@@ -41,6 +41,8 @@ class RedisClient {
   // One request and its reply, where an error reply is a failure, too.
   [[nodiscard]] absl::StatusOr<RespValue> call(std::initializer_list<std::string_view> args);
 
+  // The server sees the end of the requests; its replies still come.
+  void close_sending_side();
   void close();
 
  private:

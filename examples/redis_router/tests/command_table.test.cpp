@@ -184,6 +184,13 @@ TEST_F(RealCommandTable, RefusesWhatCannotBeRouted) {
   }
 }
 
+TEST_F(RealCommandTable, SaysWhy) {
+  EXPECT_THAT(plan(table(), "MULTI").error, HasSubstr("'multi' cannot be routed: transactions"));
+  EXPECT_THAT(plan(table(), "SUBSCRIBE c").error, HasSubstr("channels"));
+  EXPECT_THAT(plan(table(), "KEYS *").error, HasSubstr("names no key"));
+  EXPECT_THAT(plan(table(), "BLPOP t:1 0").error, HasSubstr("block"));
+}
+
 TEST_F(RealCommandTable, RefusesWrongRequestsAsTheServerWould) {
   EXPECT_THAT(plan(table(), "NOSUCH x").error, HasSubstr("unknown command 'NOSUCH'"));
   EXPECT_THAT(plan(table(), "OBJECT NOSUCH x").error, HasSubstr("unknown command"));

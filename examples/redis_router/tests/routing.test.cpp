@@ -136,6 +136,27 @@ TEST_F(Routing, AnswersForItselfWhatClientsAskOnConnecting) {
   EXPECT_THAT(client.receive(), StartsWith("closed"));
 }
 
+// What a web page can make a browser send.
+TEST_F(Routing, TakesNoCommandOutOfAnHttpRequest) {
+  start_router();
+  for (const char* first : {"POST / HTTP/1.1\r\n", "Host: 127.0.0.1\r\n"}) {
+    auto client = connect();
+    client.send_raw(concat(first, "\r\nSET t:1 x\r\n"));
+    EXPECT_EQ(client.receive(), "-ERR this is not an HTTP server");
+    EXPECT_THAT(client.receive(), StartsWith("closed"));
+  }
+  EXPECT_EQ(connect().call({"GET", "t:1"}), "(nil)");
+}
+
+TEST_F(Routing, AnswersAClientThatHasClosedItsSide) {
+  start_router();
+  auto client = connect();
+  for (int i = 1; i <= 100; ++i) client.send({"INCR", "t:1"});
+  client.close_sending_side();
+  for (int i = 1; i <= 100; ++i) ASSERT_EQ(client.receive(), concat(":", i));
+  EXPECT_THAT(client.receive(), StartsWith("closed"));
+}
+
 TEST_F(Routing, PassesBinaryKeysAndBigValuesUnchanged) {
   start_router();
   auto client = connect();

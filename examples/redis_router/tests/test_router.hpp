@@ -50,6 +50,7 @@ class TestClient {
     return receive();
   }
   void close() { client_.close(); }
+  void close_sending_side() { client_.close_sending_side(); }
 
  private:
   static std::string shown(const RespValue& value) {
