@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "mover_connection.hpp"
 #include "tests/test_router.hpp"
 
 namespace redis_router {
@@ -96,6 +97,29 @@ TEST_F(Cutover, ForgetsAClientThatVanishesWhileItIsHeld) {
   EXPECT_EQ(control.call({"GET", "t:1"}), "(nil)");
 }
 
+TEST_F(Cutover, DropsAHeldWriteButNoReplyWhenAClientClosesItsSide) {
+  options_.upstream_timeout = kPatience;
+  start_router();
+  auto control = connect();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
+  control.call({"PLACEMENT", "BEGIN", "t", "b"});
+  control.call({"PLACEMENT", "CUTOVER", "t"});
+  a_.freeze();
+  client.send({"SET", "u:1", "sent"});
+  client.send({"SET", "t:1", "held"});
+  client.send({"SET", "u:1", "behind it"});
+  ASSERT_TRUE(held_writes(control, 1));
+  client.close_sending_side();
+  ASSERT_TRUE(held_writes(control, 0));
+  a_.unfreeze();
+  EXPECT_EQ(client.receive(), "OK");
+  EXPECT_THAT(client.receive(), StartsWith("closed"));
+  control.call({"PLACEMENT", "ABORT", "t"});
+  EXPECT_EQ(control.call({"GET", "t:1"}), "old");
+  EXPECT_EQ(control.call({"GET", "u:1"}), "sent");
+}
+
 TEST_F(Cutover, WaitsForTheWritesThatWereSentBefore) {
   options_.upstream_timeout = kPatience;
   start_router();
@@ -127,6 +151,8 @@ TEST_F(Cutover, EveryRefusedTransitionIsNamed) {
   EXPECT_THAT(client.call({"PLACEMENT", "SET", "t", "nowhere"}), StartsWith("-NOCLUSTER "));
   client.call({"PLACEMENT", "SET", "t", "a"});
   EXPECT_THAT(client.call({"PLACEMENT", "CUTOVER", "t"}), StartsWith("-NOTMIGRATING "));
+  EXPECT_THAT(client.call({"PLACEMENT", "BEGIN", "t", "a"}),
+              HasSubstr("lives on cluster a already"));
   client.call({"PLACEMENT", "BEGIN", "t", "b"});
   EXPECT_THAT(client.call({"PLACEMENT", "BEGIN", "t", "b"}), StartsWith("-ALREADYMIGRATING "));
   EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", "t", "b"}), StartsWith("-ALREADYMIGRATING "));
@@ -178,6 +204,8 @@ TEST_F(Moving, TakesEveryKindOfKeyAlongAndNoOtherTenants) {
   EXPECT_EQ(connect(b_).call({"DBSIZE"}), ":9");
   EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", tenant, "b"}), StartsWith("-ERR tenant"));
   EXPECT_THAT(client.call({"PLACEMENT", "STATUS", tenant}), HasSubstr("step Flipped"));
+  EXPECT_THAT(client.call({"PLACEMENT", "LIST"}),
+              AllOf(HasSubstr("a*[b]?"), HasSubstr("settled b epoch=")));
 }
 
 TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
@@ -216,6 +244,24 @@ TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
   }
   EXPECT_EQ(connect(a_).call({"DBSIZE"}), ":2002");
   EXPECT_EQ(connect(b_).call({"DBSIZE"}), ":0");
+}
+
+// A connection of an earlier mover to a server that was frozen: what it had sent may be carried out
+// late, even after the flip.
+TEST_F(Moving, ClosesTheConnectionsOfEarlierMovers) {
+  start_router();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "x"}), "OK");
+  for (const char* to : {"b", "a"}) {  // a is the origin, then the destination
+    auto earlier = MoverConnection::connect("earlier", a_.endpoint(), kPatience);
+    auto other = MoverConnection::connect("other", a_.endpoint(), kPatience);
+    ASSERT_TRUE(earlier.ok() && earlier->take_over("t").ok());
+    ASSERT_TRUE(other.ok() && other->take_over("u").ok());
+    EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", "t", to}), HasSubstr("cutover"));
+    EXPECT_FALSE(earlier->call({"SET", "t:1", "late"}).ok());
+    EXPECT_TRUE(other->call({"PING"}).ok());
+  }
+  EXPECT_EQ(client.call({"GET", "t:1"}), "x");
 }
 
 TEST_F(Moving, RefusesToMoveATenantOntoTheServerItIsOn) {
