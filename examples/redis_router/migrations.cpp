@@ -275,7 +275,7 @@ std::shared_ptr<Migrations::Run> Migrations::find_running(std::string_view tenan
 std::optional<std::string> Migrations::start(std::string_view tenant,
                                              const ClusterOptions& destination, Done done) {
   const std::lock_guard lock(mutex_);
-  if (shut_down_) return "ERR the router is shutting down";
+  if (stopped_) return "ERR the router is shutting down";
   if (find_running(tenant) != nullptr)
     return "BUSY this tenant is being moved, or cleaned up after, already";
   if (running_.size() >= kMostRunning) {
@@ -333,15 +333,20 @@ std::size_t Migrations::running() const {
   return running_.size();
 }
 
-void Migrations::shut_down() {
-  std::deque<std::shared_ptr<Run>> ended;
-  std::unique_lock lock(mutex_);
-  shut_down_ = true;
+void Migrations::stop_all() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
   for (const auto& run : running_) run->stop();
+}
+
+void Migrations::wait() {
+  std::unique_lock lock(mutex_);
   all_ended_.wait(lock, [this] { return running_.empty(); });
-  ended.swap(recent_);
-  lock.unlock();
-  ended.clear();  // joins their threads
+}
+
+Migrations::~Migrations() {
+  stop_all();
+  wait();
 }
 
 }  // namespace redis_router

@@ -47,13 +47,11 @@ void Worker::finish_drain() {
   if (drained_ && sessions_.empty()) std::exchange(drained_, nullptr)();
 }
 
-void Worker::stop() {
+void Worker::close_all() {
   drained_ = nullptr;
   const auto sessions = std::exchange(sessions_, {});
   for (const auto& session : sessions) session->close();
   for (const auto& upstream : upstreams_) upstream->stop();
-  keep_running_.reset();
-  io_.stop();
 }
 
 Upstream* Worker::upstream(placement::ClusterId cluster) {

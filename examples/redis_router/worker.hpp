@@ -38,8 +38,8 @@ class Worker {
 
   // Lets every client's requests in flight finish, closes the clients, then calls `finished`.
   void drain(std::function<void()> finished);
-  // Closes everything at once and lets run() end.
-  void stop();
+  // Closes all connections at once.
+  void close_all();
 
   // The connection to that cluster; null if none is configured.
   [[nodiscard]] Upstream* upstream(placement::ClusterId cluster);

@@ -98,7 +98,6 @@ TEST_F(Cutover, ForgetsAClientThatVanishesWhileItIsHeld) {
 }
 
 TEST_F(Cutover, DropsAHeldWriteButNoReplyWhenAClientClosesItsSide) {
-  options_.upstream_timeout = kPatience;
   start_router();
   auto control = connect();
   auto client = connect();
@@ -121,7 +120,6 @@ TEST_F(Cutover, DropsAHeldWriteButNoReplyWhenAClientClosesItsSide) {
 }
 
 TEST_F(Cutover, WaitsForTheWritesThatWereSentBefore) {
-  options_.upstream_timeout = kPatience;
   start_router();
   auto control = connect();
   auto client = connect();
@@ -303,7 +301,6 @@ TEST_F(Moving, AbortsWhenTheDestinationHasNoMemoryLeftAndLeavesNothingThere) {
 }
 
 TEST_F(Moving, CanBeAbortedAndKeepsOthersOut) {
-  options_.upstream_timeout = kPatience;
   start_router();
   auto control = connect();
   auto mover = connect();
@@ -335,7 +332,6 @@ TEST_F(Moving, GoesOnWhenItsOperatorLeaves) {
 }
 
 TEST_F(Moving, AbortsWhenTheRouterStops) {
-  options_.upstream_timeout = absl::Milliseconds(300);
   start_router();
   auto control = connect();
   auto mover = connect();
@@ -343,9 +339,11 @@ TEST_F(Moving, AbortsWhenTheRouterStops) {
   b_.freeze();
   mover.send({"PLACEMENT", "MIGRATE", "t", "b"});
   ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Copy"));
-  stop_router();
-  EXPECT_THAT(mover.receive(), StartsWith("-ABORTED "));
+  router_->stop();
+  EXPECT_THAT(control.receive(), StartsWith("closed"));
   b_.unfreeze();
+  EXPECT_THAT(mover.receive(), StartsWith("-ABORTED "));
+  stop_router();
   EXPECT_EQ(connect(a_).call({"GET", "t:1"}), "x");
 }
 

@@ -84,6 +84,9 @@ class RouterTest : public testing::Test {
     options_.listen = {"127.0.0.1", 0};
     options_.clusters = {{"a", a_.endpoint()}, {"b", b_.endpoint()}};
     options_.default_cluster = "a";
+    // A busy machine is not a server that fails: only tests of these two set them shorter.
+    options_.upstream_timeout = kPatience;
+    options_.hold_timeout = kPatience;
   }
   ~RouterTest() override { stop_router(); }
 
