@@ -20,7 +20,7 @@ using Args = std::span<const std::string_view>;
 using Reply = std::optional<std::string>;
 
 constexpr std::string_view kHelp[] = {
-    "PLACEMENT SET tenant cluster      place a tenant, whatever it is doing; moves no data",
+    "PLACEMENT SET tenant cluster      place a tenant; moves no data, overrides a move by hand",
     "PLACEMENT GET tenant              where it lives, in which phase, how many writes are in "
     "flight",
     "PLACEMENT LIST [MIGRATING]        all tenants, a line each",
