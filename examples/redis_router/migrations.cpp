@@ -340,8 +340,12 @@ void Migrations::stop_all() {
 }
 
 void Migrations::wait() {
+  std::deque<std::shared_ptr<Run>> ended;
   std::unique_lock lock(mutex_);
   all_ended_.wait(lock, [this] { return running_.empty(); });
+  ended.swap(recent_);
+  lock.unlock();
+  ended.clear();  // joins their threads, which may still be answering
 }
 
 Migrations::~Migrations() {
