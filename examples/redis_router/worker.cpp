@@ -16,7 +16,7 @@ Worker::Worker(Context& context)
 
 Worker::~Worker() = default;
 
-void Worker::start(std::function<void()> ready) {
+void Worker::start(const std::function<void()>& ready) {
   auto missing = std::make_shared<std::size_t>(upstreams_.size());
   for (const auto& upstream : upstreams_) {
     upstream->start([missing, ready] {

@@ -33,7 +33,7 @@ class Worker {
   [[nodiscard]] Context& context() noexcept { return context_; }
 
   // Connects to the servers; `ready` is called when each has answered or failed once.
-  void start(std::function<void()> ready);
+  void start(const std::function<void()>& ready);
   void adopt(asio::ip::tcp::socket client);
 
   // Lets every client's requests in flight finish, closes the clients, then calls `finished`.

@@ -94,13 +94,13 @@ TEST(CommandTable, MergedTakesTheSaferOfTwoAnswers) {
 class RealCommandTable : public testing::Test {
  protected:
   static const CommandTable& table() {
-    static const CommandTable* const table = [] {
+    static const CommandTable* const kTable = [] {
       const TemporaryDirectory directory;
       const RedisServer server(directory.path() + "/r", RedisServer::Keep::Nothing);
       auto client = server.connect();
       return new CommandTable(CommandTable::from_reply(*client.call({"COMMAND"})).value());
     }();
-    return *table;
+    return *kTable;
   }
 };
 
