@@ -104,7 +104,13 @@ void RedisClient::close() {
 }
 
 absl::Status RedisClient::flush() {
-  std::string_view rest = out_;
+  if (out_.empty()) return absl::OkStatus();
+  if (absl::Status sent = send(out_); !sent.ok()) return sent;
+  out_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status RedisClient::send(std::string_view rest) const {
   while (!rest.empty()) {
     const ssize_t sent = ::send(fd_, rest.data(), rest.size(), MSG_NOSIGNAL);
     if (sent >= 0) {
@@ -118,7 +124,6 @@ absl::Status RedisClient::flush() {
       return failure("send", errno);
     }
   }
-  out_.clear();
   return absl::OkStatus();
 }
 

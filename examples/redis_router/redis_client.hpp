@@ -31,9 +31,10 @@ class RedisClient {
 
   void append(std::initializer_list<std::string_view> args) { append_command(out_, args); }
   void append(std::span<const std::string_view> args) { append_command(out_, args); }
-  void append_raw(std::string_view bytes) { out_ += bytes; }
   [[nodiscard]] std::size_t unsent() const noexcept { return out_.size(); }
   [[nodiscard]] absl::Status flush();
+  // Bytes as they are, past those that were appended. One thread may send so while another reads.
+  [[nodiscard]] absl::Status send(std::string_view bytes) const;
 
   // The next reply; flushes first. An error reply is a value, not a failure.
   [[nodiscard]] absl::StatusOr<RespValue> read_reply();

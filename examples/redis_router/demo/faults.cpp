@@ -70,15 +70,15 @@ std::optional<Faults::Stage> Faults::stage_of(std::string_view step) {
   return std::nullopt;
 }
 
-Faults::Target Faults::least_tried() {
+Faults::Target Faults::least_made() {
   std::vector<Target> least;
   std::size_t times = std::numeric_limits<std::size_t>::max();
   for (std::size_t fault = 0; fault < std::size(kFaults); ++fault) {
     for (std::size_t stage = 0; stage < kStages; ++stage) {
-      const std::size_t tried = tried_[fault][stage];
-      if (tried < times) least.clear();
-      times = std::min(times, tried);
-      if (tried == times) least.push_back({fault, stage});
+      const std::size_t made = made_[fault][stage];
+      if (made < times) least.clear();
+      times = std::min(times, made);
+      if (made == times) least.push_back({fault, stage});
     }
   }
   return least[random_() % least.size()];
@@ -115,8 +115,7 @@ std::optional<Faults::Running> Faults::wait_for(
 }
 
 void Faults::make_one() {
-  const Target target = least_tried();
-  ++tried_[target.fault][target.stage];
+  const Target target = least_made();
   const Fault& fault = kFaults[target.fault];
   const auto stage = static_cast<Stage>(target.stage);
   const auto server_of = [&](const Running& running) -> RedisServer& {

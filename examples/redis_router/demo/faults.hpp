@@ -22,7 +22,7 @@ namespace redis_router {
 
 // Breaks things while tenants are moved, and mends them again: servers that die, freeze or have no
 // memory left, connections of the mover that are cut, clients that vanish. It makes each fault in
-// each stage of a migration, and next always what it has tried least often.
+// each stage of a migration, and next always what it has made least often.
 class Faults {
  public:
   Faults(RedisServer& a, RedisServer& b, const RouterProcess& router,
@@ -70,7 +70,7 @@ class Faults {
 
   static std::optional<Stage> stage_of(std::string_view step);
 
-  [[nodiscard]] Target least_tried();
+  [[nodiscard]] Target least_made();
   [[nodiscard]] std::vector<Running> ask(const std::vector<std::string>& tenants);
   [[nodiscard]] std::optional<Running> wait_for(Stage stage,
                                                 absl::FunctionRef<void(const Running&)> on_copying);
@@ -88,7 +88,6 @@ class Faults {
   std::mt19937_64 random_;
   const std::function<void(std::string_view)> say_;
   RedisClient control_;
-  std::array<std::array<std::size_t, kStages>, std::size(kFaults)> tried_{};
   // The last: the wanted stage was over when the fault came.
   std::array<std::array<std::size_t, kStages + 1>, std::size(kFaults)> made_{};
 };

@@ -38,8 +38,7 @@ class TestClient {
     ASSERT_TRUE(client_.flush().ok());
   }
   void send_raw(std::string_view bytes) {
-    client_.append_raw(bytes);
-    (void)client_.flush();  // the router may have closed by then: receive() shows
+    (void)client_.send(bytes);  // the router may have closed by then: receive() shows
   }
   [[nodiscard]] std::string receive() {
     const auto reply = client_.read_reply();
