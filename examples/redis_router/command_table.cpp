@@ -14,18 +14,15 @@ using Verdict = Routing::Verdict;
 
 // The fields of an entry of COMMAND's reply, in the order the protocol gives them. Servers before
 // Redis 7 send fewer.
-enum Field : std::size_t {
-  kName,
-  kArity,
-  kFlags,
-  kFirstKey,
-  kLastKey,
-  kStep,
-  kCategories,
-  kTips,
-  kKeySpecs,
-  kSubcommands
-};
+constexpr std::size_t kName = 0;
+constexpr std::size_t kArity = 1;
+constexpr std::size_t kFlags = 2;
+constexpr std::size_t kFirstKey = 3;
+constexpr std::size_t kLastKey = 4;
+constexpr std::size_t kStep = 5;
+constexpr std::size_t kCategories = 6;
+constexpr std::size_t kKeySpecs = 8;
+constexpr std::size_t kSubcommands = 9;
 
 bool has_word(const RespValue& list, std::string_view word) {
   return std::any_of(list.elements.begin(), list.elements.end(),

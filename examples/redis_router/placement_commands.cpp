@@ -21,8 +21,7 @@ using Reply = std::optional<std::string>;
 
 constexpr std::string_view kHelp[] = {
     "PLACEMENT SET tenant cluster      place a tenant; moves no data, overrides a move by hand",
-    "PLACEMENT GET tenant              where it lives, in which phase, how many writes are in "
-    "flight",
+    "PLACEMENT GET tenant              where it lives, its phase, its writes in flight",
     "PLACEMENT LIST [MIGRATING]        all tenants, a line each",
     "PLACEMENT MIGRATE tenant cluster  move it with all its keys; answers when it is done",
     "PLACEMENT STATUS tenant           how its move goes, or how the last one went",

@@ -244,6 +244,24 @@ TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
   EXPECT_EQ(connect(b_).call({"DBSIZE"}), ":0");
 }
 
+// A server takes some of a long pipeline at a time, and the mover's requests in between.
+TEST_F(Moving, ReadsThatWereSentBeforeTheFlipFindTheirKey) {
+  options_.max_pipeline = 200'000;
+  start_router();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "x"}), "OK");
+  constexpr int kReads = 100'000;
+  std::string reads;
+  for (int i = 0; i < kReads; ++i) append_command(reads, {"GET", "t:1"});
+  std::thread sender([&] { client.send_raw(reads); });
+  ASSERT_EQ(client.receive(), "x");
+  auto control = connect();
+  control.send({"PLACEMENT", "MIGRATE", "t", "b"});
+  for (int i = 1; i < kReads; ++i) ASSERT_EQ(client.receive(), "x") << i;
+  sender.join();
+  EXPECT_THAT(control.receive(), HasSubstr("cutover"));
+}
+
 // A connection of an earlier mover to a server that was frozen: what it had sent may be carried out
 // late, even after the flip.
 TEST_F(Moving, ClosesTheConnectionsOfEarlierMovers) {

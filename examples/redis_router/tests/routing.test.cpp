@@ -244,12 +244,14 @@ TEST_F(Routing, FailsRequestsOfASilentServerAndQuarantinesTheirPermits) {
   // From here on the server owes nothing, however slow it was to get here.
   ASSERT_TRUE(eventually(client, {"SET", "t:1", "x"}, "OK"));
   a_.freeze();
+  const absl::Time sent = absl::Now();
   client.send({"SET", "t:1", "y"});
   EXPECT_THAT(client.receive(), StartsWith("-UPSTREAMLOST "));
-  // The server may still do it, so it counts.
   EXPECT_THAT(client.call({"INFO"}), Not(HasSubstr("writes_quarantined:0")));
-  a_.unfreeze();
+  // The server may still do it, so it counts for as long again.
   EXPECT_TRUE(eventually(client, {"PLACEMENT", "LIST"}, "writes_in_flight=0"));
+  EXPECT_GE(absl::Now() - sent, 2 * options_.upstream_timeout);
+  a_.unfreeze();
   EXPECT_TRUE(eventually(client, {"SET", "t:1", "z"}, "OK"));
 }
 
