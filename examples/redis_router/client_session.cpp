@@ -141,7 +141,9 @@ bool ClientSession::execute_routed() {
                                        " cannot be routed, the server says: ", keys_reply_->text));
     }
     for (const RespValue& key : keys_reply_->elements) keys_.emplace_back(key.text);
-    if (keys_.empty()) return answer_error(concat("NOROUTE ", quote(args_[0]), " names no key"));
+    if (keys_.empty())
+      return answer_error(concat("NOROUTE ", quote(args_[0]),
+                                 " cannot be routed: it names no key, hence no tenant"));
   } else {
     for (const std::size_t position : routing_.keys) keys_.push_back(args_[position]);
   }
@@ -333,11 +335,16 @@ void ClientSession::on_read(std::size_t bytes) {
   process();
 }
 
-// The client has closed its side, or is gone altogether: that looks the same. What it had sent is
-// answered, but a write that is held, and so was never sent, is forgotten.
+// The client has closed its side, or is gone altogether: that looks the same. What was sent on is
+// answered, but a write that is held, and what came behind it, is forgotten.
 void ClientSession::on_end_of_input() {
   end_of_input_ = true;
-  if (waiting_ == Waiting::Cutover || closing_ == Closing::Lingering) return close();
+  if (closing_ == Closing::Lingering) return close();
+  if (waiting_ == Waiting::Cutover) {
+    stop_waiting();
+    in_.clear();
+    request_.reset();
+  }
   process();
 }
 

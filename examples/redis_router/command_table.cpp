@@ -14,18 +14,15 @@ using Verdict = Routing::Verdict;
 
 // The fields of an entry of COMMAND's reply, in the order the protocol gives them. Servers before
 // Redis 7 send fewer.
-enum Field : std::size_t {
-  kName,
-  kArity,
-  kFlags,
-  kFirstKey,
-  kLastKey,
-  kStep,
-  kCategories,
-  kTips,
-  kKeySpecs,
-  kSubcommands
-};
+constexpr std::size_t kName = 0;
+constexpr std::size_t kArity = 1;
+constexpr std::size_t kFlags = 2;
+constexpr std::size_t kFirstKey = 3;
+constexpr std::size_t kLastKey = 4;
+constexpr std::size_t kStep = 5;
+constexpr std::size_t kCategories = 6;
+constexpr std::size_t kKeySpecs = 8;
+constexpr std::size_t kSubcommands = 9;
 
 bool has_word(const RespValue& list, std::string_view word) {
   return std::any_of(list.elements.begin(), list.elements.end(),
@@ -138,14 +135,14 @@ bool leaves_the_router(const CommandInfo& info, std::span<const std::string_view
 // Why a request cannot be routed whatever its keys are; empty if it can.
 std::string_view refusal(const CommandInfo& info, std::span<const std::string_view> args) {
   if (info.pubsub) return "channels do not belong to a tenant";
+  if (info.transaction) return "transactions need a server connection of their own";
   if (info.admin) return "it administers a server";
   // Those whose keys stand behind a keyword (XREAD) block only if asked to.
   if (info.blocking && (!info.ask_for_keys || has_argument(args, "block")))
     return "it can block the connection";
   if (leaves_the_router(info, args)) return "it takes keys away from their tenant's server";
-  if (info.keys.empty() && !info.ask_for_keys) return "it names no key";
-  // Neither reads nor writes and no script either: what it does is bound to the connection, as
-  // WATCH.
+  if (info.keys.empty() && !info.ask_for_keys) return "it names no key, hence no tenant";
+  // Neither reads nor writes and no script either: what it does is bound to the connection.
   if (info.use == CommandUse::Unknown && !info.movable_keys)
     return "it needs a server connection of its own";
   return {};
@@ -174,6 +171,8 @@ void CommandTable::add(const RespValue& entry, std::string_view parent) {
   info.blocking = has_word(flags, "blocking");
   info.pubsub = has_word(flags, "pubsub");
   info.admin = has_word(flags, "admin");
+  info.transaction =
+      entry.elements.size() > kCategories && has_word(entry.elements[kCategories], "@transaction");
   read_keys(entry, info);
   if (entry.elements.size() > kSubcommands) {
     for (const RespValue& subcommand : entry.elements[kSubcommands].elements) {
@@ -216,6 +215,7 @@ void CommandTable::merge(const CommandTable& other) {
     info.blocking |= theirs.blocking;
     info.pubsub |= theirs.pubsub;
     info.admin |= theirs.admin;
+    info.transaction |= theirs.transaction;
     info.movable_keys |= theirs.movable_keys;
     info.has_subcommands |= theirs.has_subcommands;
     info.ask_for_keys |= theirs.ask_for_keys || info.keys != theirs.keys;
@@ -254,7 +254,8 @@ void plan_route(const CommandTable& table, std::span<const std::string_view> arg
     }
   }
   if (routing.keys.empty()) {
-    routing.error = concat("NOROUTE ", quote(info->name), " cannot be routed: it names no key");
+    routing.error = concat("NOROUTE ", quote(info->name),
+                           " cannot be routed: it names no key, hence no tenant");
     return;
   }
   routing.verdict = Verdict::Route;

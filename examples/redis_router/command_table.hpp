@@ -63,6 +63,7 @@ struct CommandInfo {
   bool blocking = false;
   bool pubsub = false;
   bool admin = false;
+  bool transaction = false;
   // Where the keys stand depends on words among the arguments: only the server can say (COMMAND
   // GETKEYS).
   bool ask_for_keys = false;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "text.hpp"
+
 namespace redis_router {
 namespace {
 
@@ -54,6 +56,20 @@ const ClusterOptions* Directory::find_cluster(std::string_view name) const {
       std::find_if(options_.clusters.begin(), options_.clusters.end(),
                    [&](const ClusterOptions& cluster) { return cluster.name == name; });
   return found == options_.clusters.end() ? nullptr : &*found;
+}
+
+const ClusterOptions* Directory::origin_of_move(std::string_view tenant,
+                                                const ClusterOptions& destination,
+                                                std::string& why_not) const {
+  const auto at = table_.get(tenant);
+  if (!at) {
+    why_not = concat("NOPLACEMENT tenant ", quote(tenant), " has no placement");
+    return nullptr;
+  }
+  const ClusterOptions* origin = find_cluster(at->placement.cluster().view());
+  if (origin != &destination) return origin;
+  why_not = concat("ERR tenant ", quote(tenant), " lives on cluster ", origin->name, " already");
+  return nullptr;
 }
 
 placement::Epoch Directory::set(std::string_view tenant, ClusterId cluster) {

@@ -54,6 +54,12 @@ class Directory {
   [[nodiscard]] const ClusterOptions* find_cluster(std::string_view name) const;
   [[nodiscard]] const std::vector<ClusterOptions>& clusters() const { return options_.clusters; }
 
+  // Where a move of the tenant to `destination` would start; null, and an error's text in
+  // `why_not`, if it lives nowhere or there already.
+  [[nodiscard]] const ClusterOptions* origin_of_move(std::string_view tenant,
+                                                     const ClusterOptions& destination,
+                                                     std::string& why_not) const;
+
   placement::Epoch set(std::string_view tenant, placement::ClusterId cluster);
   placement::TransitionResult begin(std::string_view tenant, placement::ClusterId to);
   placement::TransitionResult enter_cutover(std::string_view tenant);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "migrations.hpp"
 #include "resp.hpp"
@@ -42,6 +43,13 @@ void echo(const Call& call) {
 void quit(const Call& call) {
   call.client.has_quit = true;
   call.ok();
+}
+
+// A web page can make a browser send an HTTP request to any port, with commands in its body. None
+// of its lines is taken for one.
+void refuse_http(const Call& call) {
+  call.client.has_quit = true;
+  call.error("ERR this is not an HTTP server");
 }
 
 void reset(const Call& call) {
@@ -180,16 +188,16 @@ void info(const Call& call) {
   append_bulk(call.reply, text);
 }
 
-using Handler = void (*)(const Call&);
+struct Command {
+  std::string_view name;
+  void (*run)(const Call&);
+};
 
-const TextMap<Handler>& handlers() {
-  static const auto* const map = new TextMap<Handler>{
-      {"ping", ping}, {"echo", echo},     {"quit", quit},   {"reset", reset},
-      {"auth", auth}, {"select", select}, {"hello", hello}, {"client", client},
-      {"info", info}, {"config", config},
-  };
-  return *map;
-}
+constexpr Command kCommands[] = {
+    {"ping", ping}, {"echo", echo},     {"quit", quit},        {"reset", reset},
+    {"auth", auth}, {"select", select}, {"hello", hello},      {"client", client},
+    {"info", info}, {"config", config}, {"post", refuse_http}, {"host:", refuse_http},
+};
 
 }  // namespace
 
@@ -199,12 +207,11 @@ ClientInfo::ClientInfo() {
 }
 
 bool run_local_command(Args args, Context& context, ClientInfo& client, std::string& reply) {
-  char name[8];
-  if (args[0].size() > sizeof name) return false;
-  std::transform(args[0].begin(), args[0].end(), name, ascii_lower);
-  const auto handler = handlers().find(std::string_view(name, args[0].size()));
-  if (handler == handlers().end()) return false;
-  handler->second(Call{args, context, client, reply});
+  const auto* const command =
+      std::find_if(std::begin(kCommands), std::end(kCommands),
+                   [&](const Command& known) { return same_word(known.name, args[0]); });
+  if (command == std::end(kCommands)) return false;
+  command->run(Call{args, context, client, reply});
   return true;
 }
 

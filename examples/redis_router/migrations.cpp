@@ -96,6 +96,7 @@ class Migrations::Run {
     field("keys_copied", std::to_string(mover_.keys_copied()));
     field("keys_dirty", std::to_string(dirty_->size()));
     if (report_) {
+      field("failed_at", report_->ok() ? "" : std::string(placement::to_string(report_->step)));
       field("cutover_us", microseconds(report_->cutover));
       field("drain_us", microseconds(report_->drain));
       field("drain_added_us", microseconds(drain_added_));
@@ -110,7 +111,7 @@ class Migrations::Run {
 
  private:
   MigrationReport run(const std::stop_token& stop) {
-    say(concat(tenant_, ": ", from_.name, " -> ", to_.name));
+    say(concat(one_word(tenant_), ": ", from_.name, " -> ", to_.name));
     const MigrationReport report = migrate(stop);
     directory_.dirty_keys().untrack(tenant_);
     if (report.outcome != MigrationOutcome::Refused) directory_.touch(tenant_);
@@ -151,7 +152,7 @@ class Migrations::Run {
         (progress.step == MigrationStep::Copy && progress.copy_round == 1)) {
       directory_.touch(tenant_);
     }
-    const absl::Time now = absl::Now();
+    const absl::Time now = placement::Clock::system().now();  // as the dirty keys' times
     const std::lock_guard lock(mutex_);
     if (progress.step == MigrationStep::Drain) cutover_at_ = now;
     if (progress.step == MigrationStep::Finish) {
@@ -274,18 +275,15 @@ std::shared_ptr<Migrations::Run> Migrations::find_running(std::string_view tenan
 std::optional<std::string> Migrations::start(std::string_view tenant,
                                              const ClusterOptions& destination, Done done) {
   const std::lock_guard lock(mutex_);
-  if (shut_down_) return "ERR the router is shutting down";
+  if (stopped_) return "ERR the router is shutting down";
   if (find_running(tenant) != nullptr)
     return "BUSY this tenant is being moved, or cleaned up after, already";
   if (running_.size() >= kMostRunning) {
     return concat("BUSY ", kMostRunning, " migrations are running already");
   }
-  const auto at = directory_.table().get(tenant);
-  if (!at) return concat("NOPLACEMENT tenant ", quote(tenant), " has no placement");
-  const ClusterOptions* origin = directory_.find_cluster(at->placement.cluster().view());
-  if (origin == &destination) {
-    return concat("ERR tenant ", quote(tenant), " lives on cluster ", destination.name, " already");
-  }
+  std::string why_not;
+  const ClusterOptions* origin = directory_.origin_of_move(tenant, destination, why_not);
+  if (origin == nullptr) return why_not;
   auto run =
       std::make_shared<Run>(*this, std::string(tenant), *origin, destination, std::move(done));
   running_.push_back(run);
@@ -335,15 +333,24 @@ std::size_t Migrations::running() const {
   return running_.size();
 }
 
-void Migrations::shut_down() {
+void Migrations::stop_all() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  for (const auto& run : running_) run->stop();
+}
+
+void Migrations::wait() {
   std::deque<std::shared_ptr<Run>> ended;
   std::unique_lock lock(mutex_);
-  shut_down_ = true;
-  for (const auto& run : running_) run->stop();
   all_ended_.wait(lock, [this] { return running_.empty(); });
   ended.swap(recent_);
   lock.unlock();
-  ended.clear();  // joins their threads
+  ended.clear();  // joins their threads, which may still be answering
+}
+
+Migrations::~Migrations() {
+  stop_all();
+  wait();
 }
 
 }  // namespace redis_router

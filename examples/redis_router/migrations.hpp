@@ -45,7 +45,7 @@ class Migrations {
   Migrations(const Options& options, Directory& directory, Workers workers);
   Migrations(const Migrations&) = delete;
   Migrations& operator=(const Migrations&) = delete;
-  ~Migrations() { shut_down(); }
+  ~Migrations();
 
   // Starts one. Nothing if it runs, and `done` will be called; else an error's text.
   [[nodiscard]] std::optional<std::string> start(std::string_view tenant,
@@ -63,8 +63,10 @@ class Migrations {
   // How many are running, or cleaning up.
   [[nodiscard]] std::size_t running() const;
 
-  // Stops all, waits for them, and lets no more start.
-  void shut_down();
+  // Asks all of them to abort, and lets no more start.
+  void stop_all();
+  // Waits until all have ended.
+  void wait();
 
  private:
   class Run;
@@ -78,7 +80,7 @@ class Migrations {
 
   mutable std::mutex mutex_;
   std::condition_variable all_ended_;
-  bool shut_down_ = false;
+  bool stopped_ = false;
   std::vector<std::shared_ptr<Run>> running_;
   std::deque<std::shared_ptr<Run>> recent_;  // ended, the newest last
 };

@@ -16,17 +16,7 @@ constexpr std::size_t kBatchKeys = 128;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 constexpr std::string_view kScanCount = "1000";
 
-absl::Status at(std::string_view where, const absl::Status& status) {
-  if (status.ok()) return status;
-  return absl::Status(status.code(), concat(where, ": ", std::string(status.message())));
-}
-
-absl::StatusOr<RespValue> at(std::string_view where, absl::StatusOr<RespValue> reply) {
-  if (!reply.ok()) return at(where, reply.status());
-  return reply;
-}
-
-absl::StatusOr<std::string> run_id(RedisClient& server) {
+absl::StatusOr<std::string> run_id(MoverConnection& server) {
   const auto reply = server.call({"INFO", "server"});
   if (!reply.ok()) return reply.status();
   constexpr std::string_view kField = "run_id:";
@@ -80,15 +70,18 @@ bool TenantMover::is_small(std::size_t keys) const {
 absl::Status TenantMover::finish() { return copy_keys(dirty_.take()); }
 
 absl::Status TenantMover::connect() {
-  auto origin = RedisClient::connect(from_, options_.timeout);
-  if (!origin.ok()) return at("origin", origin.status());
-  auto destination = RedisClient::connect(to_, options_.timeout);
-  if (!destination.ok()) return at("destination", destination.status());
+  auto origin = MoverConnection::connect(kOrigin, from_, options_.timeout);
+  if (!origin.ok()) return origin.status();
+  auto destination = MoverConnection::connect(kDestination, to_, options_.timeout);
+  if (!destination.ok()) return destination.status();
   origin_ = *std::move(origin);
   destination_ = *std::move(destination);
   if (absl::Status differ = check_servers_differ(); !differ.ok()) return differ;
+  for (MoverConnection* server : {&*origin_, &*destination_}) {
+    if (absl::Status alone = server->take_over(tenant_); !alone.ok()) return alone;
+  }
   may_write_ = true;
-  const auto known = at("origin", origin_->call({"COMMAND", "INFO", "pexpiretime"}));
+  const auto known = origin_->call({"COMMAND", "INFO", "pexpiretime"});
   if (!known.ok()) return known.status();
   absolute_expiry_ = !known->elements.empty() && known->elements.front().is_array();
   return absl::OkStatus();
@@ -98,14 +91,14 @@ absl::Status TenantMover::connect() {
 // removed.
 absl::Status TenantMover::check_servers_differ() {
   const auto origin = run_id(*origin_);
-  if (!origin.ok()) return at("origin", origin.status());
+  if (!origin.ok()) return origin.status();
   const auto destination = run_id(*destination_);
-  if (!destination.ok()) return at("destination", destination.status());
+  if (!destination.ok()) return destination.status();
   if (*origin != *destination) return absl::OkStatus();
   return absl::FailedPreconditionError("origin and destination are one and the same server");
 }
 
-absl::Status TenantMover::for_each_batch(RedisClient& server, BatchTask task) {
+absl::Status TenantMover::for_each_batch(MoverConnection& server, BatchTask task) {
   const std::string pattern = keys_pattern(tenant_);
   std::string cursor = "0";
   do {
@@ -122,15 +115,14 @@ absl::Status TenantMover::for_each_batch(RedisClient& server, BatchTask task) {
   return task(Batch(&tenant_, 1));
 }
 
-absl::StatusOr<std::size_t> TenantMover::remove_all(RedisClient& server) {
+absl::StatusOr<std::size_t> TenantMover::remove_all(MoverConnection& server) {
   std::size_t removed = 0;
   const absl::Status status = for_each_batch(server, [&](Batch keys) -> absl::Status {
     std::vector<std::string_view> request{"UNLINK"};
     request.insert(request.end(), keys.begin(), keys.end());
     server.append(request);
-    auto reply = server.read_reply();
+    const auto reply = server.read_reply();
     if (!reply.ok()) return reply.status();
-    if (reply->is_error()) return absl::InternalError(reply->text);
     removed += static_cast<std::size_t>(reply->integer);
     return absl::OkStatus();
   });
@@ -140,7 +132,7 @@ absl::StatusOr<std::size_t> TenantMover::remove_all(RedisClient& server) {
 
 absl::Status TenantMover::copy_all() {
   const auto stale = remove_all(*destination_);
-  if (!stale.ok()) return at("destination", stale.status());
+  if (!stale.ok()) return stale.status();
   if (*stale > 0) say_(concat(*stale, " stale keys removed at the destination"));
   return for_each_batch(*origin_, [this](Batch keys) { return copy_keys(keys); });
 }
@@ -157,9 +149,7 @@ absl::Status TenantMover::copy_keys(Batch keys) {
     ask_for(keys.first(std::min(keys.size(), kBatchKeys)));
     const std::size_t before = unanswered;
     if (absl::Status passed = pass_on(batch, unanswered); !passed.ok()) return passed;
-    if (absl::Status flushed = destination_->flush(); !flushed.ok()) {
-      return at("destination", flushed);
-    }
+    if (absl::Status flushed = destination_->flush(); !flushed.ok()) return flushed;
     const std::size_t answered = std::min(before, unanswered);
     if (absl::Status restored = read_restored(answered); !restored.ok()) return restored;
     unanswered -= answered;
@@ -177,12 +167,10 @@ void TenantMover::ask_for(Batch keys) {
 // Passes each value on as it is read, so no more than one of them, and a megabyte, is in memory.
 absl::Status TenantMover::pass_on(Batch keys, std::size_t& unanswered) {
   for (const std::string& key : keys) {
-    const auto dumped = at("origin", origin_->read_reply());
+    const auto dumped = origin_->read_reply();
     if (!dumped.ok()) return dumped.status();
-    const auto expiry = at("origin", origin_->read_reply());
+    const auto expiry = origin_->read_reply();
     if (!expiry.ok()) return expiry.status();
-    if (dumped->is_error()) return absl::InternalError(concat("origin: ", dumped->text));
-    if (expiry->is_error()) return absl::InternalError(concat("origin: ", expiry->text));
     constexpr std::int64_t kNoExpiry = -1;
     constexpr std::int64_t kNoKey = -2;  // it expired between the two
     if (dumped->is_null() || expiry->integer == kNoKey) {
@@ -207,20 +195,19 @@ absl::Status TenantMover::pass_on(Batch keys, std::size_t& unanswered) {
 
 absl::Status TenantMover::read_restored(std::size_t count) {
   for (; count > 0; --count) {
-    const auto reply = at("destination", destination_->read_reply());
-    if (!reply.ok()) return reply.status();
-    if (reply->is_error()) return absl::InternalError(concat("destination: ", reply->text));
+    if (const auto reply = destination_->read_reply(); !reply.ok()) return reply.status();
     keys_copied_.fetch_add(1, std::memory_order_relaxed);  // for display
   }
   return absl::OkStatus();
 }
 
-absl::Status TenantMover::clean(const Endpoint& server, std::string_view which) {
-  auto connection = RedisClient::connect(server, options_.timeout);
-  if (!connection.ok()) return at(which, connection.status());
+absl::Status TenantMover::clean(std::string_view role, const Endpoint& server) {
+  auto connection = MoverConnection::connect(role, server, options_.timeout);
+  if (!connection.ok()) return connection.status();
+  if (absl::Status alone = connection->take_over(tenant_); !alone.ok()) return alone;
   const auto removed = remove_all(*connection);
-  if (!removed.ok()) return at(which, removed.status());
-  say_(concat(*removed, " keys removed at the ", which));
+  if (!removed.ok()) return removed.status();
+  say_(concat(*removed, " keys removed at the ", role));
   return absl::OkStatus();
 }
 

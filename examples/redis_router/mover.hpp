@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "dirty_keys.hpp"
+#include "mover_connection.hpp"
 #include "options.hpp"
 #include "placement/migration_controller.hpp"
-#include "redis_client.hpp"
 
 namespace redis_router {
 
@@ -49,10 +49,10 @@ class TenantMover final : public placement::Mover {
 
   // Removes the tenant's keys from the server that it does not live on (any more). They connect
   // anew, so that they can be tried again.
-  absl::Status clean_origin() { return clean(from_, "origin"); }
+  absl::Status clean_origin() { return clean(kOrigin, from_); }
   absl::Status clean_destination() {
     // What was never written to needs no cleaning, and may not be what we took it for.
-    return may_write_ ? clean(to_, "destination") : absl::OkStatus();
+    return may_write_ ? clean(kDestination, to_) : absl::OkStatus();
   }
 
   [[nodiscard]] std::size_t keys_copied() const noexcept {
@@ -63,16 +63,19 @@ class TenantMover final : public placement::Mover {
   using Batch = std::span<const std::string>;
   using BatchTask = absl::FunctionRef<absl::Status(Batch)>;
 
+  static constexpr std::string_view kOrigin = "origin";
+  static constexpr std::string_view kDestination = "destination";
+
   absl::Status connect();
   absl::Status check_servers_differ();
-  absl::StatusOr<std::size_t> remove_all(RedisClient& server);
-  absl::Status for_each_batch(RedisClient& server, BatchTask task);
+  absl::StatusOr<std::size_t> remove_all(MoverConnection& server);
+  absl::Status for_each_batch(MoverConnection& server, BatchTask task);
   absl::Status copy_all();
   absl::Status copy_keys(Batch keys);
   void ask_for(Batch keys);
   absl::Status pass_on(Batch keys, std::size_t& unanswered);
   absl::Status read_restored(std::size_t count);
-  absl::Status clean(const Endpoint& server, std::string_view which);
+  absl::Status clean(std::string_view role, const Endpoint& server);
   [[nodiscard]] bool is_small(std::size_t keys) const;
 
   const std::string tenant_;
@@ -81,8 +84,8 @@ class TenantMover final : public placement::Mover {
   DirtyKeys& dirty_;
   const MoverOptions options_;
   const Say say_;
-  std::optional<RedisClient> origin_;
-  std::optional<RedisClient> destination_;
+  std::optional<MoverConnection> origin_;
+  std::optional<MoverConnection> destination_;
   bool absolute_expiry_ = true;  // whether the origin knows PEXPIRETIME (Redis 7)
   bool may_write_ = false;       // to the destination: it is not the origin
   int rounds_ = 0;

@@ -124,7 +124,7 @@ std::variant<Options, HelpWanted, BadOption> parse_options(std::span<const char*
       {"--default-cluster",
        [&](auto v) {
          options.default_cluster = v;
-         return Problem();
+         return v.empty() ? Problem("it wants the name of a cluster") : Problem();
        }},
       {"--threads", [&](auto v) { return take_count(v, 1, 256, options.threads); }},
       {"--hold-timeout", [&](auto v) { return take_duration(v, options.hold_timeout); }},

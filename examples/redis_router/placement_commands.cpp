@@ -20,9 +20,8 @@ using Args = std::span<const std::string_view>;
 using Reply = std::optional<std::string>;
 
 constexpr std::string_view kHelp[] = {
-    "PLACEMENT SET tenant cluster      place a tenant, whatever it is doing; moves no data",
-    "PLACEMENT GET tenant              where it lives, in which phase, how many writes are in "
-    "flight",
+    "PLACEMENT SET tenant cluster      place a tenant; moves no data, overrides a move by hand",
+    "PLACEMENT GET tenant              where it lives, its phase, its writes in flight",
     "PLACEMENT LIST [MIGRATING]        all tenants, a line each",
     "PLACEMENT MIGRATE tenant cluster  move it with all its keys; answers when it is done",
     "PLACEMENT STATUS tenant           how its move goes, or how the last one went",
@@ -42,7 +41,7 @@ std::string age_text(const TenantStatus& status) {
 }
 
 std::string list_line(const TenantStatus& status) {
-  std::string line = concat(status.tenant, " ", phase_name(status.state.phase()), " ",
+  std::string line = concat(one_word(status.tenant), " ", phase_name(status.state.phase()), " ",
                             status.state.read_placement().cluster().view());
   if (const auto to = status.state.destination()) line += concat("->", to->cluster().view());
   return line += concat(" epoch=", status.epoch.value(), " age=", age_text(status),
@@ -159,6 +158,7 @@ Reply PlacementCommand::begin() {
   std::string reply;
   const ClusterOptions* cluster = destination(reply);
   if (cluster == nullptr) return reply;
+  if (directory_.origin_of_move(tenant(), *cluster, reply) == nullptr) return error_reply(reply);
   return by_hand([&] { return directory_.begin(tenant(), ClusterId(cluster->name)); });
 }
 

@@ -97,12 +97,20 @@ RedisClient& RedisClient::operator=(RedisClient&& other) noexcept {
   return *this;
 }
 
+void RedisClient::close_sending_side() { ::shutdown(fd_, SHUT_WR); }
+
 void RedisClient::close() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 absl::Status RedisClient::flush() {
-  std::string_view rest = out_;
+  if (out_.empty()) return absl::OkStatus();
+  if (absl::Status sent = send(out_); !sent.ok()) return sent;
+  out_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status RedisClient::send(std::string_view rest) const {
   while (!rest.empty()) {
     const ssize_t sent = ::send(fd_, rest.data(), rest.size(), MSG_NOSIGNAL);
     if (sent >= 0) {
@@ -116,7 +124,6 @@ absl::Status RedisClient::flush() {
       return failure("send", errno);
     }
   }
-  out_.clear();
   return absl::OkStatus();
 }
 

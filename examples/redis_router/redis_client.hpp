@@ -31,9 +31,10 @@ class RedisClient {
 
   void append(std::initializer_list<std::string_view> args) { append_command(out_, args); }
   void append(std::span<const std::string_view> args) { append_command(out_, args); }
-  void append_raw(std::string_view bytes) { out_ += bytes; }
   [[nodiscard]] std::size_t unsent() const noexcept { return out_.size(); }
   [[nodiscard]] absl::Status flush();
+  // Bytes as they are, past those that were appended. One thread may send so while another reads.
+  [[nodiscard]] absl::Status send(std::string_view bytes) const;
 
   // The next reply; flushes first. An error reply is a value, not a failure.
   [[nodiscard]] absl::StatusOr<RespValue> read_reply();
@@ -41,6 +42,8 @@ class RedisClient {
   // One request and its reply, where an error reply is a failure, too.
   [[nodiscard]] absl::StatusOr<RespValue> call(std::initializer_list<std::string_view> args);
 
+  // The server sees the end of the requests; its replies still come.
+  void close_sending_side();
   void close();
 
  private:

@@ -86,8 +86,10 @@ void Router::run(bool catch_signals, const std::function<void()>& listening) {
     threads_.emplace_back([&io = worker->io()] { io.run(); });
   }
   io_.run();
-  // A migration calls back into the workers until it has ended.
-  if (migrations_stopper_.joinable()) migrations_stopper_.join();
+  migrations_.wait();  // they need the workers until they have ended
+  for (const auto& worker : workers_) {
+    asio::post(worker->io(), [&io = worker->io()] { io.stop(); });
+  }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
@@ -133,7 +135,7 @@ void Router::begin_shutdown() {
   acceptor_.close(ignored);
   signals_.cancel(ignored);
   // Aborting a migration lets the writes go on that it holds.
-  migrations_stopper_ = std::thread([this] { migrations_.shut_down(); });
+  migrations_.stop_all();
   auto missing = std::make_shared<std::size_t>(workers_.size());
   for (const auto& worker : workers_) {
     asio::post(worker->io(), [this, &worker = *worker, missing] {
@@ -155,7 +157,7 @@ void Router::begin_shutdown() {
 void Router::end_shutdown() {
   grace_timer_.cancel();
   for (const auto& worker : workers_) {
-    asio::post(worker->io(), [&worker = *worker] { worker.stop(); });
+    asio::post(worker->io(), [&worker = *worker] { worker.close_all(); });
   }
   io_.stop();
 }

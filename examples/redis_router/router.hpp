@@ -64,7 +64,6 @@ class Router {
   std::size_t next_worker_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
-  std::thread migrations_stopper_;
 };
 
 }  // namespace redis_router

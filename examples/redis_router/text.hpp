@@ -2,6 +2,7 @@
 #ifndef REDIS_ROUTER_TEXT_HPP_
 #define REDIS_ROUTER_TEXT_HPP_
 
+#include <algorithm>
 #include <charconv>
 #include <concepts>
 #include <cstddef>
@@ -52,6 +53,24 @@ template <std::integral Number>
     if (ascii_lower(a[i]) != ascii_lower(b[i])) return false;
   }
   return true;
+}
+
+// A name as one word of a line that programs read: as it is, or in quotes with escapes, as
+// redis-cli takes it, if it is empty or has bytes that would break the line up.
+[[nodiscard]] inline std::string one_word(std::string_view name) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  const auto is_plain = [](char c) { return c > ' ' && c <= '~' && c != '"' && c != '\\'; };
+  if (!name.empty() && std::all_of(name.begin(), name.end(), is_plain)) return std::string(name);
+  std::string word = "\"";
+  for (const char c : name) {
+    if (is_plain(c) || c == ' ') {
+      word += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      word += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+    }
+  }
+  return word += '"';
 }
 
 // What a client sent, cut short and made printable, for a message that quotes it.

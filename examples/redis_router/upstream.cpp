@@ -246,15 +246,16 @@ void Upstream::watch_for_silence() {
 // The keys first, then the permit: whoever sees the tenant drained has every mark.
 void Upstream::settle(std::optional<WriteInFlight>& write, bool outcome_known) {
   if (!write) return;
-  const absl::Duration quarantine =
-      outcome_known ? absl::ZeroDuration() : context_.options.upstream_timeout;
-  context_.directory.dirty_keys().mark(write->keys, quarantine);
+  DirtyKeyRegistry& dirty_keys = context_.directory.dirty_keys();
   if (outcome_known) {
+    dirty_keys.mark_answered(write->keys);
     write->permit.release();
-  } else {
-    Metrics::add(context_.metrics.writes_quarantined);
-    write->permit.quarantine(quarantine);
+    return;
   }
+  Metrics::add(context_.metrics.writes_quarantined);
+  const absl::Duration quarantine = context_.options.upstream_timeout;
+  dirty_keys.mark_unknown(std::move(write->keys), quarantine);
+  write->permit.quarantine(quarantine);
 }
 
 void Upstream::fail(const std::string& why) {

@@ -16,7 +16,7 @@ Worker::Worker(Context& context)
 
 Worker::~Worker() = default;
 
-void Worker::start(std::function<void()> ready) {
+void Worker::start(const std::function<void()>& ready) {
   auto missing = std::make_shared<std::size_t>(upstreams_.size());
   for (const auto& upstream : upstreams_) {
     upstream->start([missing, ready] {
@@ -47,13 +47,11 @@ void Worker::finish_drain() {
   if (drained_ && sessions_.empty()) std::exchange(drained_, nullptr)();
 }
 
-void Worker::stop() {
+void Worker::close_all() {
   drained_ = nullptr;
   const auto sessions = std::exchange(sessions_, {});
   for (const auto& session : sessions) session->close();
   for (const auto& upstream : upstreams_) upstream->stop();
-  keep_running_.reset();
-  io_.stop();
 }
 
 Upstream* Worker::upstream(placement::ClusterId cluster) {

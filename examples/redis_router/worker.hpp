@@ -33,13 +33,13 @@ class Worker {
   [[nodiscard]] Context& context() noexcept { return context_; }
 
   // Connects to the servers; `ready` is called when each has answered or failed once.
-  void start(std::function<void()> ready);
+  void start(const std::function<void()>& ready);
   void adopt(asio::ip::tcp::socket client);
 
   // Lets every client's requests in flight finish, closes the clients, then calls `finished`.
   void drain(std::function<void()> finished);
-  // Closes everything at once and lets run() end.
-  void stop();
+  // Closes all connections at once.
+  void close_all();
 
   // The connection to that cluster; null if none is configured.
   [[nodiscard]] Upstream* upstream(placement::ClusterId cluster);

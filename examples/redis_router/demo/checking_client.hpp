@@ -27,13 +27,13 @@ class CheckingClient {
  public:
   struct Settings {
     Endpoint router;
-    std::vector<std::string> tenants;  // the first gets half of the requests
+    std::vector<std::string> tenants;  // the first, hot one gets most of the requests
     int id = 0;                        // different for each client: it is part of the keys
     std::uint64_t seed = 1;
     std::size_t pipeline = 16;
     std::size_t keys_per_tenant = 200;
-    // Error replies and lost connections are expected: the outcome of a write is then unknown, and
-    // its keys, not used any more, may hold what they did before or after it.
+    // Error replies are expected: the outcome of a write is then unknown, and its keys, not used
+    // any more, may hold what they did before or after it.
     bool faults_expected = false;
     absl::Duration timeout = absl::Seconds(30);
   };
@@ -42,6 +42,7 @@ class CheckingClient {
   struct Counts {
     std::atomic<std::uint64_t> requests{0};
     std::atomic<std::uint64_t> writes_acknowledged{0};
+    std::atomic<std::uint64_t> hot_writes_acknowledged{0};
     std::atomic<std::uint64_t> wrong_replies{0};  // not what this client's own writes made true
     std::atomic<std::uint64_t> error_replies{0};
     std::atomic<std::uint64_t> connections_lost{0};

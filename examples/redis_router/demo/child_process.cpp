@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -87,6 +89,13 @@ std::optional<int> ChildProcess::wait_for(absl::Duration longest) {
   const absl::Time deadline = absl::Now() + longest;
   while (!poll() && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(2));
   return status_;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 std::uint16_t free_port() {

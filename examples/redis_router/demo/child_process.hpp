@@ -33,6 +33,9 @@ class ChildProcess {
   std::optional<int> status_;
 };
 
+// What is in a file by now, such as a child's output.
+[[nodiscard]] std::string read_file(const std::string& path);
+
 // A TCP port of the loopback interface that is free now, and will likely be for a while.
 [[nodiscard]] std::uint16_t free_port();
 

@@ -13,14 +13,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
-#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -29,10 +26,12 @@
 #include <utility>
 #include <vector>
 
+#include "demo/benchmark.hpp"
 #include "demo/checking_client.hpp"
 #include "demo/child_process.hpp"
 #include "demo/faults.hpp"
 #include "demo/redis_server.hpp"
+#include "demo/router_process.hpp"
 #include "redis_client.hpp"
 #include "tenant.hpp"
 #include "text.hpp"
@@ -43,6 +42,10 @@ namespace {
 std::atomic<int> interrupted{0};
 
 constexpr absl::Duration kPauseAfterAbort = absl::Milliseconds(50);
+// A soak of this length makes every fault in every stage of a migration, or does not pass.
+constexpr int kSecondsForAllFaults = 300;
+// What waiting for the writes in flight may add, at the median, to the time that they take.
+constexpr double kMostAddedMs = 1.0;
 
 struct DemoOptions {
   std::string router;
@@ -67,22 +70,6 @@ class Narrator {
   const absl::Time started_ = absl::Now();
 };
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// An array of names and values, as PLACEMENT STATUS answers.
-std::map<std::string, std::string> fields_of(const RespValue& reply) {
-  std::map<std::string, std::string> fields;
-  for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2) {
-    fields[reply.elements[i].text] = reply.elements[i + 1].text;
-  }
-  return fields;
-}
-
 double milliseconds(std::string_view microseconds) {
   return static_cast<double>(parse_number<std::int64_t>(microseconds).value_or(0)) / 1000.0;
 }
@@ -92,104 +79,6 @@ double quantile(std::vector<double> values, double q) {
   std::sort(values.begin(), values.end());
   return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
 }
-
-class RouterProcess {
- public:
-  RouterProcess(const DemoOptions& options, const std::string& directory, const RedisServer& a,
-                const RedisServer& b)
-      : log_(directory + "/router.log"),
-        process_({options.router, "--listen", "127.0.0.1:0", "--cluster",
-                  concat("a=", to_string(a.endpoint())), "--cluster",
-                  concat("b=", to_string(b.endpoint())), "--default-cluster", "a"},
-                 log_) {
-    constexpr std::string_view kListening = "listening on ";
-    const absl::Time deadline = absl::Now() + absl::Seconds(20);
-    while (absl::Now() < deadline && !process_.poll()) {
-      const std::string log = read_file(log_);
-      const auto begin = log.find(kListening);
-      const auto end = begin == std::string::npos ? begin : log.find('\n', begin);
-      if (end != std::string::npos) {
-        endpoint_ = *parse_endpoint(
-            std::string_view(log).substr(begin, end - begin).substr(kListening.size()));
-        return;
-      }
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    throw std::runtime_error(concat("the router does not start: ", read_file(log_)));
-  }
-
-  [[nodiscard]] const Endpoint& endpoint() const { return endpoint_; }
-  [[nodiscard]] bool is_running() { return !process_.poll(); }
-  [[nodiscard]] RedisClient connect() const {
-    auto client = RedisClient::connect(endpoint_, absl::Seconds(120));
-    if (!client.ok()) throw std::runtime_error(std::string(client.status().message()));
-    return *std::move(client);
-  }
-  // SIGTERM; its exit code, or -1 if it does not end.
-  int stop() {
-    process_.signal(SIGTERM);
-    return process_.wait_for(absl::Seconds(20)).value_or(-1);
-  }
-  [[nodiscard]] std::string log() const { return read_file(log_); }
-
- private:
-  std::string log_;
-  ChildProcess process_;
-  Endpoint endpoint_;
-};
-
-// redis-benchmark, again and again.
-class Benchmark {
- public:
-  Benchmark(const Endpoint& router, const std::string& directory)
-      : router_(router), log_(directory + "/benchmark.log") {
-    start();
-  }
-
-  // To be called now and then.
-  void keep_running() {
-    if (!process_->poll()) return;
-    count_errors();
-    start();
-  }
-  std::size_t stop() {
-    if (process_->poll()) {
-      count_errors();
-    } else {
-      process_->signal(SIGKILL);
-      (void)process_->wait_for(absl::Seconds(10));
-    }
-    process_.reset();
-    return errors_;
-  }
-  [[nodiscard]] const std::string& first_error() const { return first_error_; }
-
- private:
-  void start() {
-    process_.emplace(
-        std::vector<std::string>{"redis-benchmark", "-h", router_.host, "-p",
-                                 std::to_string(router_.port), "-t", "set,get,incr,hset,mset", "-n",
-                                 "100000", "-r", "10000", "-c", "8", "-P", "16", "--csv"},
-        log_);
-  }
-  void count_errors() {
-    const std::string log = read_file(log_);
-    const auto error = log.find("rror");
-    if (process_->poll() == 0 && error == std::string::npos) {
-      std::filesystem::resize_file(log_, 0);
-      return;
-    }
-    ++errors_;
-    if (first_error_.empty())
-      first_error_ = log.substr(error == std::string::npos ? 0 : error - 1, 200);
-  }
-
-  const Endpoint router_;
-  const std::string log_;
-  std::optional<ChildProcess> process_;
-  std::size_t errors_ = 0;
-  std::string first_error_;
-};
 
 struct Moves {
   std::size_t done = 0;
@@ -208,7 +97,7 @@ class Demo {
         keep_(options.faults ? RedisServer::Keep::AnsweredWrites : RedisServer::Keep::Nothing),
         a_(directory_.path() + "/a", keep_),
         b_(directory_.path() + "/b", keep_),
-        router_(options, directory_.path(), a_, b_) {
+        router_(options.router, directory_.path(), a_, b_, router_flags(options)) {
     tenants_.emplace_back("hot");
     for (std::size_t i = 1; i <= options.cold_tenants; ++i) tenants_.push_back(concat("cold-", i));
   }
@@ -237,6 +126,12 @@ class Demo {
   }
 
  private:
+  // Where no server is made to fail, one that is slow has not failed: the machine is busy.
+  static std::vector<std::string> router_flags(const DemoOptions& options) {
+    if (options.faults) return {};
+    return {"--upstream-timeout=30s", "--hold-timeout=30s"};
+  }
+
   void start_load() {
     for (int id = 1; id <= 4; ++id) {
       CheckingClient::Settings settings;
@@ -323,7 +218,7 @@ class Demo {
   void play(absl::Time until) {
     std::optional<Faults> faults;
     if (options_.faults) {
-      faults.emplace(a_, b_, router_.endpoint(), tenants_, options_.seed,
+      faults.emplace(a_, b_, router_, tenants_, options_.seed,
                      [this](std::string_view text) { narrator_.say(text); });
     }
     while (absl::Now() < until && interrupted == 0 && router_alive_) {
@@ -335,7 +230,9 @@ class Demo {
         absl::SleepFor(absl::Milliseconds(20));
       }
     }
-    if (faults) fault_summary_ = faults->summary();
+    if (!faults) return;
+    fault_summary_ = faults->summary();
+    faults_missing_ = options_.seconds >= kSecondsForAllFaults && !faults->is_complete();
   }
 
   // Waits until no migration runs, nothing is left to clean up after one, and no write is in
@@ -393,7 +290,8 @@ class Demo {
     std::map<std::string, RedisClient> servers;
     servers.emplace("a", a_.connect());
     servers.emplace("b", b_.connect());
-    std::uint64_t acknowledged = 0, wrong = 0, errors = benchmark_errors_, lost_connections = 0;
+    std::uint64_t acknowledged = 0, hot = 0, wrong = 0, lost_connections = 0;
+    std::uint64_t errors = benchmark_errors_;
     for (const auto& client : clients_) {
       client->verify(
           [&](std::string_view tenant) -> RedisClient& {
@@ -402,6 +300,7 @@ class Demo {
           },
           verdict);
       acknowledged += client->counts().writes_acknowledged;
+      hot += client->counts().hot_writes_acknowledged;
       wrong += client->counts().wrong_replies;
       errors += client->counts().error_replies;
       lost_connections += client->counts().connections_lost;
@@ -410,35 +309,39 @@ class Demo {
     if (benchmark_errors_ > 0) verdict.examples.push_back(benchmark_->first_error());
     const std::size_t misplaced = count_misplaced(verdict.examples);
     const int exit_code = router_.stop();
+    const double added = quantile(moves_.drain_added_ms, 0.5);
 
     std::printf("\n");
     const auto line = [](const char* what, const std::string& value) {
       std::printf("%-36s %s\n", what, value.c_str());
     };
     line("writes acknowledged",
-         concat(acknowledged, " (", verdict.keys_checked, " keys read back)"));
+         concat(acknowledged, " (", 100 * hot / std::max<std::uint64_t>(1, acknowledged),
+                "% of them the hot tenant's; ", verdict.keys_checked, " keys read back)"));
     line("acknowledged writes lost", std::to_string(verdict.lost));
     line("keys on the wrong server", std::to_string(misplaced));
     line("wrong replies", std::to_string(wrong));
-    line("errors seen by clients",
-         concat(errors + lost_connections, options_.faults ? " (faults were made)" : ""));
+    line("errors seen by clients", concat(errors, options_.faults ? " (faults were made)" : ""));
+    line("clients' connections lost", std::to_string(lost_connections));
     line("tenants not settled", std::to_string(unsettled_));
     line("held writes forgotten", forgotten_ ? "some" : "0");
     line("router's exit code", std::to_string(exit_code));
     line("requests per second", absl::StrFormat("%.0f", rate));
     line("migrations", concat(moves_.done, " done, ", moves_.aborted, " aborted"));
     line("time in cutover", spread(moves_.cutover_ms));
-    line("  of it waiting for writes in flight", spread(moves_.drain_ms));
-    line("  after the last one was answered", spread(moves_.drain_added_ms));
+    line("  until the writes in flight ended", spread(moves_.drain_ms));
+    line("  of that, after the last one had", spread(moves_.drain_added_ms));
     line("writes held", absl::StrFormat("%d, the longest for %.2f ms", moves_.writes_held,
                                         moves_.longest_hold_ms));
     for (const std::string& row : fault_summary_) std::printf("%s\n", row.c_str());
     for (const std::string& example : verdict.examples) line("e.g.", example);
+    if (added >= kMostAddedMs) line("the drain adds too much", absl::StrFormat("%.2f ms", added));
+    if (faults_missing_) line("not every fault was made", "in every stage");
 
-    const bool errors_matter = !options_.faults && errors + lost_connections > 0;
     const bool good = acknowledged > 0 && verdict.lost == 0 && misplaced == 0 && wrong == 0 &&
-                      !errors_matter && unsettled_ == 0 && !forgotten_ && exit_code == 0 &&
-                      moves_.done > 0 && router_alive_;
+                      (options_.faults || errors == 0) && lost_connections == 0 &&
+                      unsettled_ == 0 && !forgotten_ && exit_code == 0 && moves_.done > 0 &&
+                      added < kMostAddedMs && !faults_missing_ && router_alive_;
     if (!good) std::printf("\nthe router's log:\n%s", router_.log().c_str());
     std::printf("\n%s\n", good ? "All is well." : "SOMETHING IS WRONG.");
     return good ? 0 : 1;
@@ -467,6 +370,7 @@ class Demo {
   std::size_t unsettled_ = 0;
   bool forgotten_ = false;
   std::vector<std::string> fault_summary_;
+  bool faults_missing_ = false;
 };
 
 std::optional<DemoOptions> parse(int argc, char** argv) {

@@ -4,142 +4,191 @@
 #include <absl/strings/str_format.h>
 #include <absl/time/clock.h>
 
+#include <algorithm>
 #include <iterator>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
+#include <stop_token>
+#include <thread>
+#include <utility>
 
 #include "text.hpp"
 
 namespace redis_router {
 namespace {
 
-constexpr std::string_view kSteps[] = {"Copy", "Cutover", "Drain", "Finish", "Flip", "Clean"};
-constexpr std::string_view kKinds[] = {"kill -9", "freeze", "cut the mover off", "no memory",
-                                       "vanishing clients"};
+constexpr std::string_view kStageNames[] = {"copying", "cutover", "cleaning"};
+constexpr absl::Duration kPatience = absl::Seconds(2);
 
-RedisClient connect(const Endpoint& router) {
-  auto client = RedisClient::connect(router, absl::Seconds(120));
-  if (!client.ok()) throw std::runtime_error("the router does not accept connections");
-  return *std::move(client);
+// Takes a server some 5 ms, in which it does nothing else.
+constexpr std::string_view kBusyScript = "local n = 0 for i = 1, 800000 do n = n + i end return n";
+
+// Keeps a server busy half of the time, so that what waits for it in a migration takes long enough
+// to be hit.
+std::jthread keep_busy(const RedisServer& server) {
+  return std::jthread([&server](const std::stop_token& stop) {
+    auto client = RedisClient::connect(server.endpoint(), kPatience);
+    while (!stop.stop_requested() && client.ok() && client->call({"EVAL", kBusyScript, "0"}).ok()) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  });
+}
+
+// The connections that movers have to a server.
+std::vector<std::string> movers_at(const RedisServer& server) {
+  std::vector<std::string> ids;
+  const auto list = server.connect().call({"CLIENT", "LIST"});
+  if (!list.ok()) return ids;
+  std::istringstream lines(list->text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(" name=placement-mover-") == std::string::npos) continue;
+    ids.push_back(line.substr(3, line.find(' ') - 3));  // "id=7 addr=..."
+  }
+  return ids;
 }
 
 }  // namespace
 
-Faults::Faults(RedisServer& a, RedisServer& b, Endpoint router, std::vector<std::string> tenants,
-               std::uint64_t seed, std::function<void(std::string_view)> say)
+Faults::Faults(RedisServer& a, RedisServer& b, const RouterProcess& router,
+               std::vector<std::string> tenants, std::uint64_t seed,
+               std::function<void(std::string_view)> say)
     : a_(a),
       b_(b),
-      router_(std::move(router)),
+      router_(router),
       tenants_(std::move(tenants)),
       random_(seed),
       say_(std::move(say)),
-      control_(connect(router_)) {}
+      control_(router.connect()) {}
 
-std::optional<Faults::Running> Faults::find_running() {
-  const auto at = [](const RespValue& status, std::size_t field) {
-    return status.elements[2 * field + 1].text;
-  };
-  for (const std::string& tenant : tenants_) control_.append({"PLACEMENT", "STATUS", tenant});
-  std::optional<Running> running;
-  for (std::size_t i = 0; i < tenants_.size(); ++i) {
+std::optional<Faults::Stage> Faults::stage_of(std::string_view step) {
+  if (step == "Begin" || step == "Copy" || step == "Cutover") return Stage::Copying;
+  if (step == "Drain" || step == "Barrier" || step == "Finish" || step == "Flip") {
+    return Stage::Cutover;
+  }
+  if (step == "Clean") return Stage::Cleaning;
+  return std::nullopt;
+}
+
+Faults::Target Faults::least_made() {
+  std::vector<Target> least;
+  std::size_t times = std::numeric_limits<std::size_t>::max();
+  for (std::size_t fault = 0; fault < std::size(kFaults); ++fault) {
+    for (std::size_t stage = 0; stage < kStages; ++stage) {
+      const std::size_t made = made_[fault][stage];
+      if (made < times) least.clear();
+      times = std::min(times, made);
+      if (made == times) least.push_back({fault, stage});
+    }
+  }
+  return least[random_() % least.size()];
+}
+
+std::vector<Faults::Running> Faults::ask(const std::vector<std::string>& tenants) {
+  for (const std::string& tenant : tenants) control_.append({"PLACEMENT", "STATUS", tenant});
+  std::vector<Running> all;
+  for (std::size_t i = 0; i < tenants.size(); ++i) {
     const auto status = control_.read_reply();
     if (!status.ok()) throw std::runtime_error("the router does not answer PLACEMENT STATUS");
-    if (!status->is_array() || status->elements.size() < 8) continue;
-    Running found{at(*status, 0), at(*status, 1), at(*status, 2), at(*status, 3)};
-    for (const std::string_view step : kSteps) {
-      if (found.step == step) running = found;
-    }
+    auto fields = fields_of(*status);
+    all.push_back({fields["tenant"], fields["from"], fields["to"], stage_of(fields["step"]),
+                   stage_of(fields["failed_at"])});
   }
-  return running;
+  return all;
 }
 
-Faults::Running Faults::wait_for_step(std::string_view step, absl::Duration longest) {
-  const absl::Time deadline = absl::Now() + longest;
-  Running last{tenants_.front(), "a", "b", "none"};
+// On the way to a later stage, `on_copying` is told of migrations that are copying.
+std::optional<Faults::Running> Faults::wait_for(
+    Stage stage, absl::FunctionRef<void(const Running&)> on_copying) {
+  std::vector<std::jthread> busy;
+  if (stage != Stage::Copying) {
+    for (const RedisServer* server : {&a_, &b_}) busy.push_back(keep_busy(*server));
+  }
+  const absl::Time deadline = absl::Now() + kPatience;
   while (absl::Now() < deadline) {
-    if (auto running = find_running()) {
-      last = *std::move(running);
-      if (last.step == step) return last;
+    for (Running& running : ask(tenants_)) {
+      if (running.stage == stage) return std::move(running);
+      if (running.stage == Stage::Copying) on_copying(running);
     }
   }
-  return last;
-}
-
-void Faults::pause(int least_ms, int most_ms) {
-  absl::SleepFor(
-      absl::Milliseconds(std::uniform_int_distribution<int>(least_ms, most_ms)(random_)));
+  return std::nullopt;
 }
 
 void Faults::make_one() {
-  const Running running =
-      wait_for_step(kSteps[random_() % std::size(kSteps)], absl::Milliseconds(500));
-  const bool at_origin = random_() % 2 == 0;
-  RedisServer& server = (at_origin ? running.from : running.to) == "a" ? a_ : b_;
-  const auto kind = static_cast<Kind>(random_() % std::size(kKinds));
-  const std::string what = kind == Kind::VanishingClients
-                               ? std::string(kKinds[static_cast<std::size_t>(kind)])
-                               : concat(kKinds[static_cast<std::size_t>(kind)],
-                                        at_origin ? ", origin" : ", destination");
-  ++made_[{what, running.step}];
-  say_(concat(what, ", in step ", running.step, " of ", running.tenant));
-  switch (kind) {
-    case Kind::Kill:
-      kill(server);
-      break;
-    case Kind::Freeze:
-      freeze(server);
-      break;
-    case Kind::CutMover:
-      cut_mover(server);
-      break;
-    case Kind::NoMemory:
-      no_memory(server);
-      break;
-    case Kind::VanishingClients:
-      vanish(running.tenant);
-      break;
-  }
+  const Target target = least_made();
+  const Fault& fault = kFaults[target.fault];
+  const auto stage = static_cast<Stage>(target.stage);
+  const auto server_of = [&](const Running& running) -> RedisServer& {
+    return (fault.at_origin ? running.from : running.to) == "a" ? a_ : b_;
+  };
+  std::vector<std::string> movers;  // looked for before a stage that is too short for it
+  const auto running = wait_for(stage, [&](const Running& copying) {
+    if (fault.kind == Kind::CutMover && stage == Stage::Cutover) {
+      movers = movers_at(server_of(copying));
+    }
+  });
+  if (!running) return;
+  RedisServer& server = server_of(*running);
+  const bool is_struck = strike(fault.kind, server, running->tenant, movers);
+  // It counts if the migration had not left the stage by then, or never did.
+  const Running after = ask({running->tenant}).front();
+  const bool is_hit = is_struck && (after.stage == stage || after.failed_in == stage);
+  ++made_[target.fault][is_hit ? target.stage : kStages];
+  say_(concat(fault.name, ", while ", running->tenant, " is ", kStageNames[target.stage]));
+  mend(fault.kind, server);
   pause(50, 500);  // let something happen again
 }
 
-void Faults::kill(RedisServer& server) {
-  server.kill();
-  pause(0, 500);
-  server.restart();
+// False if there was nothing to strike at.
+bool Faults::strike(Kind kind, RedisServer& server, const std::string& tenant,
+                    const std::vector<std::string>& movers) {
+  switch (kind) {
+    case Kind::Kill:
+      server.kill();
+      return true;
+    case Kind::Freeze:
+      server.freeze();
+      return true;
+    case Kind::CutMover:
+      return cut(server, movers.empty() ? movers_at(server) : movers);
+    case Kind::NoMemory:
+      return server.connect().call({"CONFIG", "SET", "maxmemory", "1"}).ok();
+    case Kind::VanishingClients:
+      vanish(tenant);
+      return true;
+  }
+  return false;
 }
 
-// Shorter and longer than the router's patience with an upstream.
-void Faults::freeze(RedisServer& server) {
-  server.freeze();
-  pause(10, 3'500);
-  server.unfreeze();
-}
-
-// The mover's are the connections that last asked for what no client asks for.
-void Faults::cut_mover(RedisServer& server) {
-  auto client = server.connect();
-  const auto list = client.call({"CLIENT", "LIST"});
-  if (!list.ok()) return;
-  std::istringstream lines(list->text);
-  for (std::string line; std::getline(lines, line);) {
-    const auto last = [&](std::string_view command) {
-      return line.find(concat(" cmd=", command)) != std::string::npos;
-    };
-    if (!last("dump") && !last("restore") && !last("scan") && !last("pexpiretime") &&
-        !last("unlink"))
-      continue;
-    const std::string_view id = std::string_view(line).substr(3, line.find(' ') - 3);
-    (void)client.call({"CLIENT", "KILL", "ID", id});
+void Faults::mend(Kind kind, RedisServer& server) {
+  switch (kind) {
+    case Kind::Kill:
+      pause(0, 500);
+      return server.restart();
+    case Kind::Freeze:
+      pause(10, 3'500);  // shorter and longer than the router's patience with an upstream
+      return server.unfreeze();
+    case Kind::NoMemory:
+      pause(10, 500);
+      if (!server.connect().call({"CONFIG", "SET", "maxmemory", "0"}).ok()) {
+        throw std::runtime_error("a server does not take CONFIG SET");
+      }
+      return;
+    case Kind::CutMover:
+    case Kind::VanishingClients:
+      return;
   }
 }
 
-void Faults::no_memory(RedisServer& server) {
+bool Faults::cut(const RedisServer& server, const std::vector<std::string>& connections) {
   auto client = server.connect();
-  (void)client.call({"CONFIG", "SET", "maxmemory", "1"});
-  pause(10, 500);
-  if (!client.call({"CONFIG", "SET", "maxmemory", "0"}).ok()) {
-    throw std::runtime_error("a server does not take CONFIG SET");
+  for (const std::string& id : connections) client.append({"CLIENT", "KILL", "ID", id});
+  bool any = false;
+  for (std::size_t i = 0; i < connections.size(); ++i) {
+    const auto killed = client.read_reply();
+    any |= killed.ok() && killed->integer > 0;
   }
+  return any;
 }
 
 // They write and do not stay to hear the answer. Nobody knows what became of these keys; what has
@@ -147,19 +196,36 @@ void Faults::no_memory(RedisServer& server) {
 // tenant.
 void Faults::vanish(const std::string& tenant) {
   for (int i = 0; i < 10; ++i) {
-    auto client = connect(router_);
+    auto client = router_.connect();
     for (int j = 0; j < 50; ++j) client.append({"INCR", concat(tenant, ":vanished:", i, ":", j)});
     (void)client.flush();
   }
 }
 
+void Faults::pause(int least_ms, int most_ms) {
+  absl::SleepFor(
+      absl::Milliseconds(std::uniform_int_distribution<int>(least_ms, most_ms)(random_)));
+}
+
 std::vector<std::string> Faults::summary() const {
-  std::vector<std::string> rows;
-  for (const auto& [what, times] : made_) {
-    rows.push_back(
-        absl::StrFormat("fault: %-32s in step %-8s %4d times", what.first, what.second, times));
+  const auto row = [](std::string_view name, const auto&... cells) {
+    std::string text = absl::StrFormat("%-32s", name);
+    ((text += absl::StrFormat("%10s", concat(cells))), ...);
+    return text;
+  };
+  std::vector<std::string> rows{
+      row("faults made", kStageNames[0], kStageNames[1], kStageNames[2], "(later)")};
+  for (std::size_t fault = 0; fault < std::size(kFaults); ++fault) {
+    const auto& times = made_[fault];
+    rows.push_back(row(concat("  ", kFaults[fault].name), times[0], times[1], times[2], times[3]));
   }
   return rows;
+}
+
+bool Faults::is_complete() const {
+  return std::all_of(made_.begin(), made_.end(), [](const auto& times) {
+    return std::find(times.begin(), times.begin() + kStages, 0U) == times.begin() + kStages;
+  });
 }
 
 }  // namespace redis_router

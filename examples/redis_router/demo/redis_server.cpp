@@ -37,7 +37,9 @@ void RedisServer::launch() {
                                    "", "--appendonly", keep_ == Keep::AnsweredWrites ? "yes" : "no",
                                    // "no" leaves the flushing to the system, but still writes
                                    // before it answers; "everysec" may delay even that.
-                                   "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"};
+                                   "--appendfsync", "no",
+                                   // Short, so that it is soon back after it was killed.
+                                   "--auto-aof-rewrite-min-size", "8mb"};
   process_.emplace(std::move(command), directory_ + "/log");
 }
 
@@ -46,11 +48,13 @@ bool RedisServer::answers() {
   while (absl::Now() < deadline && !process_->poll()) {
     auto client = RedisClient::connect(endpoint_, absl::Seconds(1));
     if (client.ok()) {
-      // Its own, not that of another server which happens to have the port.
-      const auto reply = client->call({"INFO", "server"});
-      if (reply.ok())
-        return reply->text.find(concat("process_id:", process_->pid(), "\r\n")) !=
-               std::string::npos;
+      const auto reply = client->call({"INFO"});
+      const auto says = [&](const std::string& line) {
+        return reply.ok() && reply->text.find(concat(line, "\r\n")) != std::string::npos;
+      };
+      // Not of another server which happens to have the port.
+      if (reply.ok() && !says(concat("process_id:", process_->pid()))) return false;
+      if (says("loading:0")) return true;
     }
     absl::SleepFor(absl::Milliseconds(5));
   }

@@ -94,13 +94,13 @@ TEST(CommandTable, MergedTakesTheSaferOfTwoAnswers) {
 class RealCommandTable : public testing::Test {
  protected:
   static const CommandTable& table() {
-    static const CommandTable* const table = [] {
+    static const CommandTable* const kTable = [] {
       const TemporaryDirectory directory;
       const RedisServer server(directory.path() + "/r", RedisServer::Keep::Nothing);
       auto client = server.connect();
       return new CommandTable(CommandTable::from_reply(*client.call({"COMMAND"})).value());
     }();
-    return *table;
+    return *kTable;
   }
 };
 
@@ -182,6 +182,13 @@ TEST_F(RealCommandTable, RefusesWhatCannotBeRouted) {
     EXPECT_EQ(got.verdict, Verdict::Refuse) << line;
     EXPECT_THAT(got.error, StartsWith("NOROUTE ")) << line;
   }
+}
+
+TEST_F(RealCommandTable, SaysWhy) {
+  EXPECT_THAT(plan(table(), "MULTI").error, HasSubstr("'multi' cannot be routed: transactions"));
+  EXPECT_THAT(plan(table(), "SUBSCRIBE c").error, HasSubstr("channels"));
+  EXPECT_THAT(plan(table(), "KEYS *").error, HasSubstr("names no key"));
+  EXPECT_THAT(plan(table(), "BLPOP t:1 0").error, HasSubstr("block"));
 }
 
 TEST_F(RealCommandTable, RefusesWrongRequestsAsTheServerWould) {

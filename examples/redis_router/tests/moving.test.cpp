@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "mover_connection.hpp"
 #include "tests/test_router.hpp"
 
 namespace redis_router {
@@ -96,8 +97,29 @@ TEST_F(Cutover, ForgetsAClientThatVanishesWhileItIsHeld) {
   EXPECT_EQ(control.call({"GET", "t:1"}), "(nil)");
 }
 
+TEST_F(Cutover, DropsAHeldWriteButNoReplyWhenAClientClosesItsSide) {
+  start_router();
+  auto control = connect();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
+  control.call({"PLACEMENT", "BEGIN", "t", "b"});
+  control.call({"PLACEMENT", "CUTOVER", "t"});
+  a_.freeze();
+  client.send({"SET", "u:1", "sent"});
+  client.send({"SET", "t:1", "held"});
+  client.send({"SET", "u:1", "behind it"});
+  ASSERT_TRUE(held_writes(control, 1));
+  client.close_sending_side();
+  ASSERT_TRUE(held_writes(control, 0));
+  a_.unfreeze();
+  EXPECT_EQ(client.receive(), "OK");
+  EXPECT_THAT(client.receive(), StartsWith("closed"));
+  control.call({"PLACEMENT", "ABORT", "t"});
+  EXPECT_EQ(control.call({"GET", "t:1"}), "old");
+  EXPECT_EQ(control.call({"GET", "u:1"}), "sent");
+}
+
 TEST_F(Cutover, WaitsForTheWritesThatWereSentBefore) {
-  options_.upstream_timeout = kPatience;
   start_router();
   auto control = connect();
   auto client = connect();
@@ -127,6 +149,8 @@ TEST_F(Cutover, EveryRefusedTransitionIsNamed) {
   EXPECT_THAT(client.call({"PLACEMENT", "SET", "t", "nowhere"}), StartsWith("-NOCLUSTER "));
   client.call({"PLACEMENT", "SET", "t", "a"});
   EXPECT_THAT(client.call({"PLACEMENT", "CUTOVER", "t"}), StartsWith("-NOTMIGRATING "));
+  EXPECT_THAT(client.call({"PLACEMENT", "BEGIN", "t", "a"}),
+              HasSubstr("lives on cluster a already"));
   client.call({"PLACEMENT", "BEGIN", "t", "b"});
   EXPECT_THAT(client.call({"PLACEMENT", "BEGIN", "t", "b"}), StartsWith("-ALREADYMIGRATING "));
   EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", "t", "b"}), StartsWith("-ALREADYMIGRATING "));
@@ -178,6 +202,8 @@ TEST_F(Moving, TakesEveryKindOfKeyAlongAndNoOtherTenants) {
   EXPECT_EQ(connect(b_).call({"DBSIZE"}), ":9");
   EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", tenant, "b"}), StartsWith("-ERR tenant"));
   EXPECT_THAT(client.call({"PLACEMENT", "STATUS", tenant}), HasSubstr("step Flipped"));
+  EXPECT_THAT(client.call({"PLACEMENT", "LIST"}),
+              AllOf(HasSubstr("a*[b]?"), HasSubstr("settled b epoch=")));
 }
 
 TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
@@ -216,6 +242,42 @@ TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
   }
   EXPECT_EQ(connect(a_).call({"DBSIZE"}), ":2002");
   EXPECT_EQ(connect(b_).call({"DBSIZE"}), ":0");
+}
+
+// A server takes some of a long pipeline at a time, and the mover's requests in between.
+TEST_F(Moving, ReadsThatWereSentBeforeTheFlipFindTheirKey) {
+  options_.max_pipeline = 200'000;
+  start_router();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "x"}), "OK");
+  constexpr int kReads = 100'000;
+  std::string reads;
+  for (int i = 0; i < kReads; ++i) append_command(reads, {"GET", "t:1"});
+  std::thread sender([&] { client.send_raw(reads); });
+  ASSERT_EQ(client.receive(), "x");
+  auto control = connect();
+  control.send({"PLACEMENT", "MIGRATE", "t", "b"});
+  for (int i = 1; i < kReads; ++i) ASSERT_EQ(client.receive(), "x") << i;
+  sender.join();
+  EXPECT_THAT(control.receive(), HasSubstr("cutover"));
+}
+
+// A connection of an earlier mover to a server that was frozen: what it had sent may be carried out
+// late, even after the flip.
+TEST_F(Moving, ClosesTheConnectionsOfEarlierMovers) {
+  start_router();
+  auto client = connect();
+  ASSERT_EQ(client.call({"SET", "t:1", "x"}), "OK");
+  for (const char* to : {"b", "a"}) {  // a is the origin, then the destination
+    auto earlier = MoverConnection::connect("earlier", a_.endpoint(), kPatience);
+    auto other = MoverConnection::connect("other", a_.endpoint(), kPatience);
+    ASSERT_TRUE(earlier.ok() && earlier->take_over("t").ok());
+    ASSERT_TRUE(other.ok() && other->take_over("u").ok());
+    EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", "t", to}), HasSubstr("cutover"));
+    EXPECT_FALSE(earlier->call({"SET", "t:1", "late"}).ok());
+    EXPECT_TRUE(other->call({"PING"}).ok());
+  }
+  EXPECT_EQ(client.call({"GET", "t:1"}), "x");
 }
 
 TEST_F(Moving, RefusesToMoveATenantOntoTheServerItIsOn) {
@@ -257,7 +319,6 @@ TEST_F(Moving, AbortsWhenTheDestinationHasNoMemoryLeftAndLeavesNothingThere) {
 }
 
 TEST_F(Moving, CanBeAbortedAndKeepsOthersOut) {
-  options_.upstream_timeout = kPatience;
   start_router();
   auto control = connect();
   auto mover = connect();
@@ -289,7 +350,6 @@ TEST_F(Moving, GoesOnWhenItsOperatorLeaves) {
 }
 
 TEST_F(Moving, AbortsWhenTheRouterStops) {
-  options_.upstream_timeout = absl::Milliseconds(300);
   start_router();
   auto control = connect();
   auto mover = connect();
@@ -297,9 +357,11 @@ TEST_F(Moving, AbortsWhenTheRouterStops) {
   b_.freeze();
   mover.send({"PLACEMENT", "MIGRATE", "t", "b"});
   ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Copy"));
-  stop_router();
-  EXPECT_THAT(mover.receive(), StartsWith("-ABORTED "));
+  router_->stop();
+  EXPECT_THAT(control.receive(), StartsWith("closed"));
   b_.unfreeze();
+  EXPECT_THAT(mover.receive(), StartsWith("-ABORTED "));
+  stop_router();
   EXPECT_EQ(connect(a_).call({"GET", "t:1"}), "x");
 }
 

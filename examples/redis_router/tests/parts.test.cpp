@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <absl/time/time.h>
+
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,8 +13,10 @@
 #include "byte_buffer.hpp"
 #include "dirty_keys.hpp"
 #include "options.hpp"
+#include "placement/clock.hpp"
 #include "placement_commands.hpp"
 #include "tenant.hpp"
+#include "text.hpp"
 
 namespace redis_router {
 namespace {
@@ -74,7 +78,8 @@ TEST(CommandLine, NamesWhatIsWrong) {
        {"--threads=0", "--threads=x", "--threads=2x", "--hold-timeout=5", "--hold-timeout=-1s",
         "--hold-timeout=0", "--max-bulk=0", "--max-bulk=12pb", "--listen=7000", "--cluster=b",
         "--cluster=b=x", "--cluster=b=127.0.0.1:99999", "--cluster=b=h:0", "--cluster==h:1",
-        "--cluster=b c=h:1", "--default-cluster=zz", "--max-request=99999999999999999999gb"}) {
+        "--cluster=b c=h:1", "--default-cluster=zz",
+        "--default-cluster=", "--max-request=99999999999999999999gb"}) {
     const std::string message = problem({listen, a, wrong});
     EXPECT_THAT(message, HasSubstr(std::string(wrong).substr(0, std::string(wrong).find('='))))
         << wrong;
@@ -106,8 +111,8 @@ TEST(DirtyKeys, KeepsTheKeysOfAWriteApart) {
 TEST(DirtyKeys, AreTakenOnce) {
   DirtyKeyRegistry registry;
   const auto tracker = registry.track("t");
-  registry.mark(keys({"t:1", "t:2"}), absl::ZeroDuration());
-  registry.mark(keys({"t:2"}), absl::ZeroDuration());
+  registry.mark_answered(keys({"t:1", "t:2"}));
+  registry.mark_answered(keys({"t:2"}));
   EXPECT_EQ(tracker->size(), 2U);
   EXPECT_THAT(tracker->take(), UnorderedElementsAre("t:1", "t:2"));
   EXPECT_EQ(tracker->size(), 0U);
@@ -115,13 +120,44 @@ TEST(DirtyKeys, AreTakenOnce) {
 
 TEST(DirtyKeys, AreThoseOfTrackedTenantsAlone) {
   DirtyKeyRegistry registry;
-  registry.mark(keys({"t:0"}), absl::ZeroDuration());
+  registry.mark_answered(keys({"t:0"}));
   const auto tracker = registry.track("t");
-  registry.mark(keys({"u:1"}), absl::ZeroDuration());
-  registry.mark(keys({"t"}), absl::ZeroDuration());
+  registry.mark_answered(keys({"u:1"}));
+  registry.mark_answered(keys({"t"}));
   registry.untrack("t");
-  registry.mark(keys({"t:2"}), absl::ZeroDuration());
+  registry.mark_answered(keys({"t:2"}));
   EXPECT_THAT(tracker->take(), ElementsAre("t"));
+}
+
+TEST(DirtyKeys, OfAWriteWhoseOutcomeIsUnknownAreKnownToATrackerThatIsMadeLater) {
+  DirtyKeyRegistry registry;
+  registry.mark_unknown(keys({"t:over"}), -absl::Seconds(1));
+  registry.mark_unknown(keys({"t:1", "t:2"}), absl::Hours(1));
+  registry.mark_unknown(keys({"u:1"}), absl::Hours(1));
+  const auto tracker = registry.track("t");
+  EXPECT_GT(tracker->last_settled(), placement::Clock::system().now());
+  registry.mark_unknown(keys({"t:3"}), absl::Hours(1));
+  EXPECT_THAT(tracker->take(), UnorderedElementsAre("t:1", "t:2", "t:3"));
+}
+
+TEST(DirtyKeys, OfAWriteInQuarantineAreTakenAgain) {
+  DirtyKeyRegistry registry;
+  const auto tracker = registry.track("t");
+  registry.mark_answered(keys({"t:1"}));
+  registry.mark_unknown(keys({"t:2"}), absl::Hours(1));
+  EXPECT_THAT(tracker->take(), UnorderedElementsAre("t:1", "t:2"));
+  EXPECT_THAT(tracker->take(), ElementsAre("t:2"));
+  EXPECT_EQ(tracker->size(), 1U);
+}
+
+TEST(DirtyKeys, AreNoLongerTakenAgainAfterTheQuarantine) {
+  DirtyKeyRegistry registry;
+  const auto tracker = registry.track("t");
+  registry.mark_unknown(keys({"t:1"}), absl::Milliseconds(1));
+  while (placement::Clock::system().now() < tracker->last_settled()) {
+  }
+  EXPECT_THAT(tracker->take(), ElementsAre("t:1"));
+  EXPECT_EQ(tracker->size(), 0U);
 }
 
 TEST(ByteBuffer, GivesBackWhatCameInOrder) {
@@ -142,6 +178,12 @@ TEST(ByteBuffer, GivesBackWhatCameInOrder) {
     buffer.consume(used);
     consumed += used;
   }
+}
+
+TEST(OneWord, KeepsAnyNameInOnePiece) {
+  EXPECT_EQ(one_word("acme-1"), "acme-1");
+  EXPECT_EQ(one_word(""), "\"\"");
+  EXPECT_EQ(one_word("a b\r\n\"\\\xff"), "\"a b\\x0d\\x0a\\x22\\x5c\\xff\"");
 }
 
 TEST(RefusalText, BeginsWithTheRefusalsName) {

@@ -6,7 +6,6 @@
 
 #include <csignal>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -26,12 +25,7 @@ class Process : public testing::Test {
     return ChildProcess(std::move(args), log());
   }
   [[nodiscard]] std::string log() const { return directory_.path() + "/log"; }
-  [[nodiscard]] std::string output() const {
-    std::ifstream file(log());
-    std::stringstream text;
-    text << file.rdbuf();
-    return text.str();
-  }
+  [[nodiscard]] std::string output() const { return read_file(log()); }
 
   TemporaryDirectory directory_;
 };

@@ -38,8 +38,7 @@ class TestClient {
     ASSERT_TRUE(client_.flush().ok());
   }
   void send_raw(std::string_view bytes) {
-    client_.append_raw(bytes);
-    (void)client_.flush();  // the router may have closed by then: receive() shows
+    (void)client_.send(bytes);  // the router may have closed by then: receive() shows
   }
   [[nodiscard]] std::string receive() {
     const auto reply = client_.read_reply();
@@ -50,6 +49,7 @@ class TestClient {
     return receive();
   }
   void close() { client_.close(); }
+  void close_sending_side() { client_.close_sending_side(); }
 
  private:
   static std::string shown(const RespValue& value) {
@@ -83,6 +83,9 @@ class RouterTest : public testing::Test {
     options_.listen = {"127.0.0.1", 0};
     options_.clusters = {{"a", a_.endpoint()}, {"b", b_.endpoint()}};
     options_.default_cluster = "a";
+    // A busy machine is not a server that fails: only tests of these two set them shorter.
+    options_.upstream_timeout = kPatience;
+    options_.hold_timeout = kPatience;
   }
   ~RouterTest() override { stop_router(); }
 
