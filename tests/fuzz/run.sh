@@ -30,7 +30,7 @@ for fuzzer in "${fuzzers[@]}"; do
   mkdir -p "$found"
   printf '\n=== %s, %s seconds\n' "$fuzzer" "$seconds"
   if "build/fuzz/tests/fuzz/placement_table_${fuzzer}_fuzzer" \
-    -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 -use_value_profile=1 \
+    -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="build/fuzz/failures/$fuzzer-" \
     "$found" "tests/fuzz/corpus/$fuzzer" >"$log" 2>&1; then
     grep -E 'DONE|number_of_executed_units|average_exec|peak_rss' "$log"
