@@ -302,7 +302,7 @@ class Stress {
           out.push_back({n, std::move(permit)});
         } else if (permit.refusal() == WriteRefusal::Cutover) {
           ++counts.refused_for_cutover;
-          if (random.one_in(4)) hold(n, tickets, counts);
+          if (random.one_in(32)) hold(n, tickets, counts);
         }
         if (out.size() >= kMostOut) give_back(out, random, counts);
       }
