@@ -39,4 +39,5 @@ if(PLACEMENT_TABLE_COVERAGE)
   # Threads count in the same places.
   target_compile_options(placement_table_development INTERFACE --coverage -fprofile-update=atomic)
   target_link_options(placement_table_development INTERFACE --coverage)
+  target_compile_definitions(placement_table_development INTERFACE PLACEMENT_TESTS_UNDER_COVERAGE)
 endif()

@@ -110,7 +110,7 @@ TYPED_TEST(RandomModel, EveryHistoryIsThatOfTheReference) {
 template <typename Kind>
 void run_long(Random& random, std::size_t shards, Sights& sights) {
   World<Kind> world(shards, sights);
-  const std::size_t steps = test::kSanitized ? 3'000 : 20'000;
+  const std::size_t steps = test::kSlow ? 3'000 : 20'000;
   for (std::size_t step = 1; step <= steps; ++step) {
     const auto byte = [&] { return static_cast<std::uint8_t>(below(random, 256)); };
     const std::uint8_t lot = byte();
