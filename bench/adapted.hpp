@@ -4,6 +4,8 @@
 #ifndef PLACEMENT_BENCH_ADAPTED_HPP_
 #define PLACEMENT_BENCH_ADAPTED_HPP_
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +22,26 @@ namespace placement::bench {
 
 template <typename C>
 concept GrantsPermits = requires(C& c, typename C::View id) { c.acquire_and_release(id); };
+template <typename C>
+concept GetsMany =
+    requires(C& c, std::span<const typename C::View> ids,
+             std::span<std::optional<PlacementAt>> answers) { c.get_many(ids, answers); };
+template <typename C>
+concept HasRefs = requires(C& c, typename C::View id) { c.get_by_ref(id, std::size_t{}); };
+
+template <typename C>
+[[nodiscard]] constexpr bool can(Operation operation) noexcept {
+  switch (operation) {
+    case Operation::AcquireAndRelease:
+      return GrantsPermits<C>;
+    case Operation::GetMany:
+      return GetsMany<C>;
+    case Operation::GetByRef:
+      return HasRefs<C>;
+    default:
+      return true;
+  }
+}
 
 // Asks `count` requests from `first` on, round and round. Returns how many answers were right.
 template <Operation kOperation, Contender C, typename Ids>
@@ -39,6 +61,8 @@ std::size_t ask(C& contender, std::span<const Request<Ids>> requests, std::size_
       std::optional<PlacementAt> answer;
       if constexpr (kOperation == Operation::AcquireAndRelease && GrantsPermits<C>) {
         answer = contender.acquire_and_release(request.id());
+      } else if constexpr (kOperation == Operation::GetByRef && HasRefs<C>) {
+        answer = contender.get_by_ref(request.id(), request.partition);
       } else {
         answer = contender.get(request.id());
       }
@@ -57,6 +81,29 @@ std::size_t ask(C& contender, std::span<const Request<Ids>> requests, std::size_
   return right;
 }
 
+// The same in batches, the last one perhaps a short one.
+template <GetsMany C, typename Ids>
+std::size_t ask_many(C& contender, std::span<const Request<Ids>> requests, std::size_t first,
+                     std::size_t count, bool present) {
+  constexpr std::size_t kBatch = 128;
+  const Places& all = places();
+  const std::size_t mask = requests.size() - 1;
+  std::array<typename C::View, kBatch> ids;
+  std::array<std::optional<PlacementAt>, kBatch> answers;
+  std::size_t right = 0;
+  for (std::size_t done = 0; done < count; done += kBatch) {
+    const std::size_t some = std::min(kBatch, count - done);
+    for (std::size_t i = 0; i < some; ++i) ids[i] = requests[(first + done + i) & mask].id();
+    contender.get_many(std::span(ids).first(some), std::span(answers).first(some));
+    for (std::size_t i = 0; i < some; ++i) {
+      const auto& answer = answers[i];
+      const std::size_t partition = requests[(first + done + i) & mask].partition;
+      right += answer ? present && all.is_right(partition, answer->placement) : !present;
+    }
+  }
+  return right;
+}
+
 template <typename C, typename Ids>
 class Adapted final : public AnyContender<Ids> {
  public:
@@ -64,7 +111,7 @@ class Adapted final : public AnyContender<Ids> {
 
   [[nodiscard]] const char* name() const override { return C::kName; }
   [[nodiscard]] bool is_for_threads() const override { return C::kForThreads; }
-  [[nodiscard]] bool grants_permits() const override { return GrantsPermits<C>; }
+  [[nodiscard]] bool can(Operation operation) const override { return bench::can<C>(operation); }
 
   void with_thread(absl::FunctionRef<void()> f) override {
     [[maybe_unused]] const typename C::Thread thread;
@@ -97,6 +144,15 @@ class Adapted final : public AnyContender<Ids> {
         return asked<Operation::GetAndAdmitWrite>(requests, first, count, present);
       case Operation::AcquireAndRelease:
         return asked<Operation::AcquireAndRelease>(requests, first, count, present);
+      case Operation::GetByRef:
+        return asked<Operation::GetByRef>(requests, first, count, present);
+      case Operation::GetMany:
+        if constexpr (GetsMany<C>) {
+          if (ask_many<C, Ids>(contender_, requests, first, count, present) != count) {
+            fail(C::kName);
+          }
+        }
+        return;
     }
   }
 
@@ -170,7 +226,7 @@ std::vector<Maker<Ids>> contender_makers() {
   std::vector<Maker<Ids>> all;
   for_each_contender<Ids>([&]<typename C>() {
     all.push_back(
-        {C::kName, C::kForThreads, GrantsPermits<C>, []() -> std::unique_ptr<AnyContender<Ids>> {
+        {C::kName, C::kForThreads, bench::can<C>, []() -> std::unique_ptr<AnyContender<Ids>> {
            return std::make_unique<Adapted<C, Ids>>();
          }});
   });

@@ -92,20 +92,29 @@ class CountingMemory final : public TableMemory {
     system().deallocate(memory, bytes, use);
     allocating_ += ticks() - start;
   }
+  void populate(void* memory, std::size_t bytes) noexcept override {
+    const std::uint64_t start = ticks();
+    system().populate(memory, bytes);
+    allocating_ += ticks() - start;
+  }
   // Inside the critical section.
   bool discard(void* memory, std::size_t bytes) noexcept override {
     const std::uint64_t start = ticks();
     const bool done = system().discard(memory, bytes);
     discarding_ = std::max(discarding_, ticks() - start);
+    if (done) discarded_ += bytes;
     return done;
   }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  // Given back to the system, though the addresses are kept.
+  [[nodiscard]] std::size_t discarded() const noexcept { return discarded_; }
   [[nodiscard]] std::uint64_t allocating() const noexcept { return allocating_; }
   // The longest.
   [[nodiscard]] std::uint64_t discarding() const noexcept { return discarding_; }
 
  private:
   std::size_t bytes_ = 0;  // one thread allocates here
+  std::size_t discarded_ = 0;
   std::uint64_t allocating_ = 0;
   std::uint64_t discarding_ = 0;
 };
@@ -119,6 +128,7 @@ class CountingMemory final : public TableMemory {
 
 struct Bytes {
   double allocated = 0;
+  double held = 0;  // of that, what was not given back
   double resident = 0;
 };
 
@@ -151,7 +161,8 @@ void measure_memory(Report& report, const std::vector<std::size_t>& sizes) {
     const auto add = [&](const char* contender, const char* how, const Bytes& bytes) {
       const Subject subject{"memory", how, Ids::kName, partitions, "", 1, contender};
       const auto count = static_cast<double>(partitions);
-      report.add(subject, "bytes", bytes.allocated / count);
+      report.add(subject, "bytes allocated", bytes.allocated / count);
+      report.add(subject, "bytes", bytes.held / count);
       report.add(subject, "resident bytes", bytes.resident / count);
     };
     for (const bool reserves : {false, true}) {
@@ -160,7 +171,7 @@ void measure_memory(Report& report, const std::vector<std::size_t>& sizes) {
         const bool is_ours = std::strcmp(maker.name, kOurs) == 0;
         add(maker.name, how, in_a_child([&] {
               static_cast<void>(places());
-              const Bytes before{allocated_bytes(), resident_bytes()};
+              const Bytes before{allocated_bytes(), 0, resident_bytes()};
               CountingMemory memory;
               TableOptions options;
               options.memory = &memory;
@@ -172,14 +183,15 @@ void measure_memory(Report& report, const std::vector<std::size_t>& sizes) {
                   ours.set(Ids::make(i), places().origin(i));
                 }
                 return Bytes{static_cast<double>(memory.bytes()),
+                             static_cast<double>(memory.bytes() - memory.discarded()),
                              resident_bytes() - before.resident};
               }
               peer->with_thread([&] {
                 if (reserves) peer->reserve(partitions);
                 peer->set(0, partitions);
               });
-              return Bytes{allocated_bytes() - before.allocated,
-                           resident_bytes() - before.resident};
+              const double allocated = allocated_bytes() - before.allocated;
+              return Bytes{allocated, allocated, resident_bytes() - before.resident};
             }));
       }
     }
@@ -208,7 +220,7 @@ void measure_axis(Report& report, const Settings& settings,
   for (const auto& contender : contenders) {
     for (const Axis axis : axes) {
       if (axis.threads > 1 && !contender->is_for_threads()) continue;
-      if (axis.operation == Operation::AcquireAndRelease && !contender->grants_permits()) continue;
+      if (!contender->can(axis.operation)) continue;
       constexpr std::size_t kFew = 1U << 14;
       const double time =
           time_asking(*contender, axis.operation, requests, kFew, present, axis.threads) *
@@ -295,18 +307,21 @@ void measure_transitions(Report& report, const Settings& settings,
     add("absl::Mutex", "lock + unlock", start);
     for (const auto& contender : contenders) {
       contender->with_thread([&] {
-        const auto run = [&](Transition transition, const char* name) {
-          start = SteadyClock::now();
-          contender->transit(transition, requests);
-          add(contender->name(), name, start);
-        };
-        run(Transition::BeginMigration, "begin_migration");
-        run(Transition::AbortMigration, "abort_migration");
-        const auto migration = SteadyClock::now();
-        run(Transition::BeginMigration, "begin_migration again");
-        run(Transition::EnterCutover, "enter_cutover");
-        run(Transition::CompleteMigration, "complete_migration");
-        add(contender->name(), "whole migration", migration);
+        // The first time, what the partitions need is in no cache.
+        for (const std::string when : {", cold", ""}) {
+          const auto run = [&](Transition transition, const char* name) {
+            start = SteadyClock::now();
+            contender->transit(transition, requests);
+            add(contender->name(), (name + when).c_str(), start);
+          };
+          const auto migration = SteadyClock::now();
+          run(Transition::BeginMigration, "begin_migration");
+          run(Transition::EnterCutover, "enter_cutover");
+          run(Transition::CompleteMigration, "complete_migration");
+          add(contender->name(), ("whole migration" + when).c_str(), migration);
+          contender->transit(Transition::BeginMigration, requests);
+          run(Transition::AbortMigration, "abort_migration");
+        }
       });
     }
   }
@@ -319,7 +334,10 @@ void measure_lookups(Report& report, const Settings& settings, std::size_t parti
   const auto contenders = make_contenders<Ids>();
   const std::span<const std::unique_ptr<AnyContender<Ids>>> all(contenders);
   for (const auto& contender : contenders) {
-    contender->with_thread([&] { contender->set(0, partitions); });
+    contender->with_thread([&] {
+      contender->reserve(partitions);
+      contender->set(0, partitions);
+    });
   }
   std::vector<Axis> axes = {{Operation::Get, 1}, {Operation::Get, 2}};
   if (is_main || !settings.is_short) {
@@ -328,7 +346,9 @@ void measure_lookups(Report& report, const Settings& settings, std::size_t parti
                              {Operation::GetAndAdmitWrite, 1},
                              {Operation::DependentGet, 1},
                              {Operation::AcquireAndRelease, 1},
-                             {Operation::AcquireAndRelease, 2}});
+                             {Operation::AcquireAndRelease, 2},
+                             {Operation::GetMany, 1},
+                             {Operation::GetMany, 2}});
   }
   if (settings.wants("lookups")) {
     for (const Load load : {Load::Zipf, Load::Uniform, Load::OneHot, Load::Misses}) {
@@ -338,6 +358,10 @@ void measure_lookups(Report& report, const Settings& settings, std::size_t parti
       if (load == Load::Misses) {
         std::erase_if(some,
                       [](Axis axis) { return axis.operation == Operation::AcquireAndRelease; });
+      }
+      // A reference for each partition that is asked for, so for few.
+      if (is_main && (load == Load::OneHot || (partitions == 1'000 && load != Load::Misses))) {
+        some.push_back({Operation::GetByRef, 1});
       }
       measure_axis<Ids>(report, settings, all, requests, load, partitions, some);
     }
@@ -491,8 +515,8 @@ class Goals {
     one_hot(out);
     beside_flips(out);
     permits(out);
-    row(out, "`get_many` at 1,000,000 uniform", ">= 2 times `get`", "not yet");
-    row(out, "`PartitionRef::get`", "<= 0.25 of `get`", "not yet");
+    many(out);
+    refs(out);
     transitions(out);
     fill(out);
     memory(out);
@@ -614,20 +638,51 @@ class Goals {
               spread(report_.ratio(hot_acquire, hot_get, "ns")));
     }
   }
+  void many(std::ostream& out) const {
+    std::string measured;
+    for (const char* load : {"uniform", "zipf"}) {
+      const Subject one{"lookup", "get", Uuids::kName, 1'000'000, load, 1, kOurs};
+      Subject in_batches = one;
+      in_batches.operation = "get_many";
+      if (!report_.has(in_batches, "ns")) continue;
+      measured += (measured.empty() ? "" : "; ") + std::string(load) + " " +
+                  spread(report_.ratio(one, in_batches, "ns"));
+    }
+    row(out, "`get` / `get_many`, 1,000,000", ">= 2", measured);
+  }
+  void refs(std::ostream& out) const {
+    std::string measured;
+    for (const std::size_t partitions : {1'000UL, 100'000UL, 1'000'000UL}) {
+      for (const char* load : {"zipf", "uniform", "one-hot"}) {
+        const Subject by_id{"lookup", "get", Uuids::kName, partitions, load, 1, kOurs};
+        Subject by_ref = by_id;
+        by_ref.operation = "get by ref";
+        if (!report_.has(by_ref, "ns")) continue;
+        measured += (measured.empty() ? "" : "; ") + size_name(partitions) + " " + load + " " +
+                    spread(report_.ratio(by_ref, by_id, "ns"));
+      }
+    }
+    row(out, "`PartitionRef::get` / `get`", "<= 0.25", measured);
+  }
   void transitions(std::ostream& out) const {
     for (const std::size_t partitions : {1'000UL, 100'000UL, 1'000'000UL}) {
       const Subject lock{"transition", "lock + unlock", Uuids::kName, partitions, "uniform", 1,
                          "absl::Mutex"};
       if (!report_.has(lock, "ns")) continue;
-      std::string measured;
-      for (const char* operation :
-           {"begin_migration", "enter_cutover", "complete_migration", "abort_migration"}) {
-        Subject ours = with(lock, kOurs);
-        ours.operation = operation;
-        measured += (measured.empty() ? "`" : "; `") + std::string(operation) + "` " +
-                    spread(report_.ratio(ours, lock, "ns"));
+      for (const bool cold : {false, true}) {
+        std::string measured;
+        for (const char* operation :
+             {"begin_migration", "enter_cutover", "complete_migration", "abort_migration"}) {
+          Subject ours = with(lock, kOurs);
+          ours.operation = operation + std::string(cold ? ", cold" : "");
+          measured += (measured.empty() ? "`" : "; `") + std::string(operation) + "` " +
+                      spread(report_.ratio(ours, lock, "ns"));
+        }
+        row(out,
+            "a transition / lock + unlock, " + size_name(partitions) +
+                (cold ? ", partitions in no cache" : ""),
+            cold ? "" : "<= 2", measured);
       }
-      row(out, "a transition / lock + unlock, " + size_name(partitions), "<= 2", measured);
     }
   }
   void fill(std::ostream& out) const {
@@ -651,7 +706,7 @@ class Goals {
                number(report_.figure(theirs, unit).median) + " " + unit + ")";
       };
       row(out, "memory / `flat_hash_map`, 1,000,000, 36-byte, " + std::string(how), "<= 1.25",
-          both("bytes") + "; " + both("resident bytes"));
+          both("bytes") + "; " + both("resident bytes") + "; " + both("bytes allocated"));
     }
   }
   void growth(std::ostream& out) const {

@@ -15,11 +15,13 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/hash/hash.h>
@@ -100,6 +102,15 @@ class OurTable {
     if (!permit) return std::nullopt;
     return PlacementAt{permit.placement(), permit.epoch(), MigrationPhase::Settled};
   }
+  void get_many(std::span<const View> ids, std::span<std::optional<PlacementAt>> answers) const {
+    table_.get_many(ids, answers);
+  }
+  // One thread: each partition has one reference, made when it is first asked for.
+  std::optional<PlacementAt> get_by_ref(View id, std::size_t partition) {
+    if (partition >= refs_.size()) refs_.resize(partition + 1);
+    if (!refs_[partition]) refs_[partition].emplace(table_.ref(id));
+    return refs_[partition]->get();
+  }
   void set(View id, const Placement& placement) { table_.set(id, placement); }
   bool begin_migration(View id, const Placement& to) {
     return table_.begin_migration(id, to).has_value();
@@ -114,6 +125,7 @@ class OurTable {
 
  private:
   Table table_;
+  std::vector<std::optional<typename Table::Ref>> refs_;
 };
 
 // ---- the peers ----

@@ -28,7 +28,8 @@ int run(const std::vector<std::string>& arguments) {
       if (arguments[0] != maker.name) continue;
       const auto contender = maker.make();
       for (const Operation operation :
-           {Operation::Get, Operation::AdmitWrite, Operation::AcquireAndRelease}) {
+           {Operation::Get, Operation::AdmitWrite, Operation::AcquireAndRelease, Operation::GetMany,
+            Operation::GetByRef}) {
         if (arguments[4] != to_string(operation)) continue;
         contender->with_thread([&] {
           contender->set(0, partitions);

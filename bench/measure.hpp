@@ -31,6 +31,8 @@ enum class Operation {
   AdmitWrite,
   GetAndAdmitWrite,
   AcquireAndRelease,
+  GetMany,   // in batches
+  GetByRef,  // each partition by a reference of its own
 };
 
 [[nodiscard]] constexpr const char* to_string(Operation operation) noexcept {
@@ -45,6 +47,10 @@ enum class Operation {
       return "get + admit_write";
     case Operation::AcquireAndRelease:
       return "acquire_write + release";
+    case Operation::GetMany:
+      return "get_many";
+    case Operation::GetByRef:
+      return "get by ref";
   }
   return "unknown";
 }
@@ -109,7 +115,7 @@ class AnyContender {
 
   [[nodiscard]] virtual const char* name() const = 0;
   [[nodiscard]] virtual bool is_for_threads() const = 0;
-  [[nodiscard]] virtual bool grants_permits() const = 0;
+  [[nodiscard]] virtual bool can(Operation operation) const = 0;
   // The rest is called inside `with_thread` of the calling thread.
   virtual void with_thread(absl::FunctionRef<void()> f) = 0;
   virtual void set(std::size_t first, std::size_t last) = 0;
@@ -130,7 +136,7 @@ template <typename Ids>
 struct Maker {
   const char* name;
   bool is_for_threads;
-  bool grants_permits;
+  bool (*can)(Operation);
   std::unique_ptr<AnyContender<Ids>> (*make)();
 };
 template <typename Ids>

@@ -139,8 +139,9 @@ void register_contender(const Maker<Ids>& maker) {
               std::pair("BM_DependentGet", Operation::DependentGet),
               std::pair("BM_AdmitWrite", Operation::AdmitWrite),
               std::pair("BM_GetAdmitWrite", Operation::GetAndAdmitWrite),
-              std::pair("BM_AcquireRelease", Operation::AcquireAndRelease)}) {
-          if (operation == Operation::AcquireAndRelease && !maker.grants_permits) continue;
+              std::pair("BM_AcquireRelease", Operation::AcquireAndRelease),
+              std::pair("BM_GetMany", Operation::GetMany)}) {
+          if (!maker.can(operation)) continue;
           // Beside flips an epoch goes stale, and a cutover refuses.
           if (flips && operation != Operation::Get && operation != Operation::DependentGet)
             continue;

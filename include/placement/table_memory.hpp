@@ -3,7 +3,9 @@
 #define PLACEMENT_TABLE_MEMORY_HPP_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #if defined(__linux__)
@@ -42,16 +44,25 @@ class TableMemory {
   // The content of [memory, memory + bytes), whole pages of 4096 bytes in a piece of at least
   // kDiscardableBytes, is not needed any more. Makes it read as zeros, keeps it readable and
   // writable at every moment, and returns true; or does nothing and returns false, and the table
-  // stores the zeros itself. Called with a shard's lock held, for at most 64 KiB at a time.
+  // stores the zeros itself. Called with a shard's lock held, for at most 16 KiB at a time.
   virtual bool discard(void* memory, std::size_t bytes) noexcept {
     static_cast<void>(memory);
     static_cast<void>(bytes);
     return false;
   }
 
+  // [memory, memory + bytes), a part of what `allocate` returned, will soon be written. May have
+  // the system provide its pages now rather than at the first touch; must not change what it holds,
+  // for others may be using it. Never called with a lock of the table held.
+  virtual void populate(void* memory, std::size_t bytes) noexcept {
+    static_cast<void>(memory);
+    static_cast<void>(bytes);
+  }
+
   static constexpr std::size_t kDiscardableBytes = std::size_t{32} << 10;
 
-  // The default: small pieces from operator new, large ones as pages from the system.
+  // The default: small pieces from operator new, large ones as pages from the system, huge ones
+  // where it populates enough at once.
   [[nodiscard]] static TableMemory& system() noexcept;
 
  protected:
@@ -71,12 +82,8 @@ class SystemMemory final : public TableMemory {
 
   void* allocate(std::size_t bytes, MemoryUse) override {
 #if defined(__linux__)
-    if (bytes >= kDiscardableBytes) {
-      void* const pages =
-          ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (pages == MAP_FAILED) throw std::bad_alloc();
-      return pages;
-    }
+    if (bytes >= kHugePage) return map_aligned(bytes);
+    if (bytes >= kDiscardableBytes) return map(bytes);
 #endif
     void* const memory = ::operator new(bytes, std::align_val_t{kCacheLine});
     std::memset(memory, 0, bytes);
@@ -101,6 +108,45 @@ class SystemMemory final : public TableMemory {
     return TableMemory::discard(memory, bytes);
 #endif
   }
+
+  // On failure the pages come at the first touch, as they would without it.
+  void populate([[maybe_unused]] void* memory,
+                [[maybe_unused]] std::size_t bytes) noexcept override {
+#if defined(__linux__) && defined(MADV_HUGEPAGE) && defined(MADV_POPULATE_WRITE)
+    if (bytes < kDiscardableBytes) return;
+    const auto begin = reinterpret_cast<std::uintptr_t>(memory);
+    const auto madvise_inside = [&](std::size_t page, int advice) {
+      const std::uintptr_t first = (begin + page - 1) / page * page;
+      const std::uintptr_t last = (begin + bytes) / page * page;
+      if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+    };
+    madvise_inside(kHugePage, MADV_HUGEPAGE);
+    madvise_inside(kSmallPage, MADV_POPULATE_WRITE);
+#endif
+  }
+
+ private:
+#if defined(__linux__)
+  static constexpr std::size_t kSmallPage = std::size_t{4} << 10;
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+  static void* map(std::size_t bytes) {
+    void* const pages =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    return pages;
+  }
+  // So that huge pages fit.
+  static void* map_aligned(std::size_t bytes) {
+    if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kHugePage) throw std::bad_alloc();
+    const std::size_t whole = (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
+    auto* const pages = static_cast<std::byte*>(map(whole + kHugePage));
+    const std::size_t before = kHugePage - reinterpret_cast<std::uintptr_t>(pages) % kHugePage;
+    ::munmap(pages, before);
+    if (before < kHugePage) ::munmap(pages + before + whole, kHugePage - before);
+    return pages + before;
+  }
+#endif
 };
 
 }  // namespace detail

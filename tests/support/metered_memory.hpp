@@ -40,6 +40,12 @@ class MeteredMemory : public TableMemory {
     return TableMemory::system().discard(memory, size);
   }
 
+  void populate(void* memory, std::size_t size) noexcept override {
+    populated_ += size;
+    most_populated_at_once_ = std::max(most_populated_at_once_.load(), size);
+    TableMemory::system().populate(memory, size);
+  }
+
   // Zero: never.
   void fail_at(std::int64_t nth) { fails_in_ = nth; }
   [[nodiscard]] bool will_fail() const { return fails_in_ > 0; }
@@ -54,6 +60,8 @@ class MeteredMemory : public TableMemory {
   [[nodiscard]] std::size_t failures() const { return failures_; }
   [[nodiscard]] std::size_t discards() const { return discards_; }
   [[nodiscard]] std::size_t most_discarded_at_once() const { return most_discarded_at_once_; }
+  [[nodiscard]] std::size_t populated() const { return populated_; }
+  [[nodiscard]] std::size_t most_populated_at_once() const { return most_populated_at_once_; }
 
  private:
   static std::size_t index(MemoryUse use) { return static_cast<std::size_t>(use); }
@@ -62,6 +70,8 @@ class MeteredMemory : public TableMemory {
   std::array<std::atomic<std::size_t>, kMemoryUses> allocations_{};
   std::atomic<std::size_t> discards_{0};
   std::atomic<std::size_t> most_discarded_at_once_{0};
+  std::atomic<std::size_t> populated_{0};
+  std::atomic<std::size_t> most_populated_at_once_{0};
   std::atomic<std::int64_t> fails_in_{0};
   std::atomic<std::size_t> failures_{0};
 };
