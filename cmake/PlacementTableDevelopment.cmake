@@ -9,6 +9,8 @@ set(PLACEMENT_TABLE_SANITIZE
     CACHE STRING "Sanitizers for our own targets: \"address,undefined\" or \"thread\"")
 set_property(CACHE PLACEMENT_TABLE_SANITIZE PROPERTY STRINGS "" "address,undefined" "thread")
 
+option(PLACEMENT_TABLE_COVERAGE "Count the lines and branches that our own targets reach" OFF)
+
 find_package(Threads REQUIRED)
 
 # Link it PRIVATE into each of our own executables.
@@ -31,4 +33,11 @@ if(PLACEMENT_TABLE_SANITIZE)
       "-fsanitize=${PLACEMENT_TABLE_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(placement_table_development INTERFACE ${placement_table_sanitizer_flags})
   target_link_options(placement_table_development INTERFACE ${placement_table_sanitizer_flags})
+endif()
+
+if(PLACEMENT_TABLE_COVERAGE)
+  # Threads count in the same places.
+  target_compile_options(placement_table_development INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(placement_table_development INTERFACE --coverage)
+  target_compile_definitions(placement_table_development INTERFACE PLACEMENT_TESTS_UNDER_COVERAGE)
 endif()

@@ -4,7 +4,8 @@
 # Installs what the presets need, from Debian's packages. Can be repeated.
 #
 #   cmake/setup.sh        for the presets dev, test, demo and bench
-#   cmake/setup.sh --ci   and for .ci/run: the other compilers, clang-tidy, clang-format, model checker
+#   cmake/setup.sh --ci   and for .ci/run: the other compilers, clang-tidy, clang-format, model
+#                         checker, coverage
 #
 # Elsewhere than on Debian it only says what is missing: a compiler, CMake 3.25 and Ninja are enough
 # for the tests, because CMake fetches a library that is not installed.
@@ -15,7 +16,7 @@ packages="g++ g++-12 cmake ninja-build
   libtbb-dev libcuckoo-dev liburcu-dev valgrind gnuplot-nox
   libasio-dev redis-server redis-tools"
 ci_packages="clang-14 clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 python3
-  graphviz spin"
+  graphviz spin gcovr"
 
 case "${1:-}" in
   "") ;;

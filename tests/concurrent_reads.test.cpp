@@ -314,7 +314,7 @@ std::string absent_name(std::uint64_t n) { return "absent-" + std::to_string(n);
 TEST(ConcurrentReads, FindWhatIsThereAndNothingElseWhileTheTableGrows) {
   constexpr std::uint64_t kResidents = 64;
   constexpr std::uint64_t kRounds = 4;
-  constexpr std::uint64_t kNewcomers = kSanitized ? 12'000 : 50'000;
+  constexpr std::uint64_t kNewcomers = kSlow ? 12'000 : 50'000;
   for (std::uint64_t round = 0; round < kRounds; ++round) {
     CountingMemory memory;
     TextTable table(TableOptions{.shards = 1, .memory = &memory});

@@ -435,7 +435,7 @@ class Linearizability : public testing::Test {
 using Kinds = testing::Types<NumberIds, ShortIds, LongIds>;
 TYPED_TEST_SUITE(Linearizability, Kinds);
 
-constexpr std::uint64_t rounds(std::uint64_t count) { return kSanitized ? count / 3 : count; }
+constexpr std::uint64_t rounds(std::uint64_t count) { return kSlow ? count / 3 : count; }
 
 TYPED_TEST(Linearizability, OfEveryMethodOfARouter) {
   const Sights sights = this->check_rounds(rounds(500), kRouterRoles);

@@ -179,7 +179,7 @@ TEST(BoundedMemory, ReservePopulatesWhatItAllocates) {
 
 // A hundred thousand cells would be moved in one critical section by a table that grows at once.
 TEST(BoundedMemory, NoChangeTouchesMoreThanAFewDozenCells) {
-  constexpr std::uint64_t kPartitions = kSanitized ? 3'000 : 6'000;
+  constexpr std::uint64_t kPartitions = kSlow ? 3'000 : 6'000;
   constexpr std::size_t kLine = 64;
   PageMemory memory;
   NumberTable table(TableOptions{.shards = 1, .memory = &memory});

@@ -375,6 +375,76 @@ TEST_F(MigrationControllerTest, StepByStepAbortsFromEitherPhase) {
   EXPECT_EQ(table.get("p")->placement, origin);
 }
 
+TEST_F(MigrationControllerTest, StepByStepRefusesWhatCannotBe) {
+  MigrationController controller(table, {}, clock);
+  EXPECT_EQ(controller.enter_cutover("p"), MigrationError::NotMigrating);
+  EXPECT_EQ(controller.abort("nobody"), MigrationError::UnknownPartition);
+}
+
+TEST_F(MigrationControllerTest, StopsBeforeAnyStepThatAStopComesBefore) {
+  // Stopping in Flip is too late.
+  for (const MigrationStep step : {MigrationStep::Copy, MigrationStep::Cutover,
+                                   MigrationStep::Drain, MigrationStep::Barrier}) {
+    MigrationController controller(table, {.write_barrier = absl::Seconds(1)}, clock);
+    std::stop_source stop;
+    controller.on_progress([&](const MigrationProgress& progress) {
+      if (progress.step == step) stop.request_stop();
+    });
+    const MigrationReport report = controller.run("p", destination, mover, stop.get_token());
+    EXPECT_EQ(report.outcome, MigrationOutcome::Aborted) << step;
+    EXPECT_EQ(report.status.code(), absl::StatusCode::kCancelled) << step;
+    EXPECT_EQ(table.state("p")->state, PartitionState::active(origin)) << step;
+  }
+  EXPECT_EQ(mover.finishes, 0);
+}
+
+TEST_F(MigrationControllerTest, LeavesAMigrationToWhoeverOverrodeItBeforeTheCutover) {
+  MigrationController controller(table, {}, clock);
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step == MigrationStep::Cutover) table.set("p", destination);
+  });
+  const MigrationReport report = controller.run("p", origin, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(table.state("p")->state, PartitionState::active(destination));
+}
+
+TEST_F(MigrationControllerTest, LeavesAMigrationToWhoeverOverrodeItBeforeTheFlip) {
+  MigrationController controller(table, {}, clock);
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step == MigrationStep::Flip) table.set("p", origin);
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(table.state("p")->state, PartitionState::active(origin));
+}
+
+template <typename Enum>
+std::string printed(Enum value) {
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
+
+TEST(MigrationNames, AreThoseOfTheSteps) {
+  using enum MigrationStep;
+  std::vector<std::string> names;
+  for (const MigrationStep step : {Begin, Copy, Cutover, Drain, Barrier, Finish, Flip}) {
+    names.push_back(printed(step));
+  }
+  EXPECT_THAT(names, ElementsAre("Begin", "Copy", "Cutover", "Drain", "Barrier", "Finish", "Flip"));
+  EXPECT_EQ(printed(static_cast<MigrationStep>(99)), "unknown MigrationStep");
+}
+
+TEST(MigrationNames, AreThoseOfTheOutcomes) {
+  using enum MigrationOutcome;
+  std::vector<std::string> names;
+  for (const MigrationOutcome outcome : {Flipped, Aborted, Refused, Superseded}) {
+    names.push_back(printed(outcome));
+  }
+  EXPECT_THAT(names, ElementsAre("Flipped", "Aborted", "Refused", "Superseded"));
+  EXPECT_EQ(printed(static_cast<MigrationOutcome>(99)), "unknown MigrationOutcome");
+}
+
 TEST_F(MigrationControllerTest, AReportReadsAsOneLine) {
   MigrationController controller(table, {}, clock);
   std::ostringstream out;

@@ -1,187 +1,147 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Long random histories, step by step against the reference. The same histories every time, unless
-// PLACEMENT_TEST_SEED names another seed.
-#include <algorithm>
+// Random histories of all methods, step by step against the reference: many short ones, which
+// RapidCheck shrinks to a minimal failing one, and a few long ones, in which the table grows and
+// recycles what it has. RC_PARAMS and PLACEMENT_TEST_SEED choose others than a run would.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <deque>
 #include <iostream>
-#include <random>
+#include <ostream>
 #include <string>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 #include <gtest/gtest.h>
+#include <rapidcheck.h>
 #include <placement/placement_table.hpp>
 
-#include "support/lockstep.hpp"
-#include "support/reference_table.hpp"
+#include "support/command.hpp"
+#include "support/kinds.hpp"
+#include "support/sanitizers.hpp"
+#include "support/threads.hpp"
+#include "support/world.hpp"
 
 namespace placement {
 namespace {
 
-using test::Operation;
-using test::perform;
-using test::place;
-using test::ReferenceTable;
+using test::below;
+using test::Command;
+using test::make_random;
+using test::Random;
+using test::Sights;
+using test::World;
 
-std::uint64_t seed() {
-  const char* const given = std::getenv("PLACEMENT_TEST_SEED");
-  return given == nullptr ? 20'240'607 : std::strtoull(given, nullptr, 10);
-}
+// What RapidCheck generates, shrinks and shows.
+template <typename Kind>
+struct History {
+  std::size_t shards = 1;
+  std::vector<Command> commands;
 
-std::string id_of(std::uint64_t n) {
-  if (n == 0) return "";
-  return "tenant-" + std::to_string(n) + std::string(n % 4 == 3 ? 60 : 0, '+');
-}
-
-// One history: commands over `few` ids, while others come and go and make the table grow.
-class History {
- public:
-  History(std::uint64_t seed, std::size_t shards) : random_(seed), table_({.shards = shards}) {}
-
-  void step() {
-    const std::string id = id_of(pick(kFew));
-    const std::uint64_t command = pick(100);
-    if (command < 66) {
-      transition(id);
-    } else if (command < 78) {
-      writes(id);
-    } else if (command < 88) {
-      apply(id);
-    } else if (command < 99) {
-      fill();
-    } else {
-      const Epoch up_to(pick(table_.current_epoch().value() + 2));
-      table_.forget_erased(up_to);
-      reference_.forget_erased(up_to);
-    }
-    test::expect_same_partition(table_, reference_, id);
-    EXPECT_EQ(table_.writes_in_flight(id), reference_.writes_in_flight(id));
-    EXPECT_EQ(table_.current_epoch(), reference_.current_epoch());
-    EXPECT_EQ(table_.size(), reference_.size());
+  friend std::ostream& operator<<(std::ostream& out, const History& history) {
+    return out << history.shards << " shards:\n" << test::describe<Kind>(history.commands);
   }
-
-  void expect_same() {
-    for (std::uint64_t n = 0; n < kFew; ++n) {
-      test::expect_same_partition(table_, reference_, id_of(n));
-    }
-    test::expect_same_contents(table_, reference_);
-  }
-
-  [[nodiscard]] std::size_t successes() const { return successes_; }
-  [[nodiscard]] std::size_t refusals() const { return refusals_; }
-  [[nodiscard]] std::size_t flips() const { return flips_; }
-  [[nodiscard]] std::size_t applied() const { return applied_; }
-
- private:
-  static constexpr std::uint64_t kFew = 9;
-  static constexpr std::uint64_t kPlaces = 25;
-
-  std::uint64_t pick(std::uint64_t below) { return random_() % below; }
-
-  void transition(const std::string& id) {
-    const Operation operation = test::kOperations[pick(test::kOperations.size())];
-    const Placement placement = place(pick(kPlaces));
-    const TransitionResult result = perform(table_, operation, id, placement);
-    EXPECT_EQ(result, perform(reference_, operation, id, placement)) << operation;
-    ++(result ? successes_ : refusals_);
-    if (result && operation == Operation::CompleteMigration) ++flips_;
-  }
-
-  // Takes a permit, or gives the oldest back.
-  void writes(const std::string& id) {
-    if (!permits_.empty() && (permits_.size() > 3 || pick(2) == 0)) {
-      reference_.released(permits_.front().first);
-      permits_.pop_front();
-      return;
-    }
-    const auto at = reference_.get(id);
-    WritePermit permit = table_.acquire_write(id);
-    ASSERT_EQ(static_cast<bool>(permit), reference_.may_write(id));
-    if (!permit) return;
-    EXPECT_EQ(permit.placement(), at->placement);
-    EXPECT_EQ(permit.epoch(), at->epoch);
-    reference_.admitted(id);
-    permits_.emplace_back(id, std::move(permit));
-  }
-
-  // News from elsewhere, of a little while ago or a little ahead.
-  void apply(const std::string& id) {
-    const std::uint64_t now = table_.current_epoch().value();
-    const Epoch epoch(now + 3 - std::min(now + 3, pick(12)));
-    const Placement from = place(pick(kPlaces));
-    const Placement to = place(pick(kPlaces));
-    bool news = false;
-    switch (pick(4)) {
-      case 0:
-        news = reference_.apply_erase(id, epoch);
-        EXPECT_EQ(table_.apply_erase(id, epoch), news);
-        break;
-      case 1:
-        news = apply(id, PartitionState::active(from), epoch);
-        break;
-      case 2:
-        news = apply(id, PartitionState::migrating(from, to, MigrationPhase::Draining), epoch);
-        break;
-      default:
-        news = apply(id, PartitionState::migrating(from, to, MigrationPhase::Cutover), epoch);
-        break;
-    }
-    if (news) ++applied_;
-  }
-  bool apply(const std::string& id, const PartitionState& state, Epoch epoch) {
-    const bool news = reference_.apply(id, state, epoch);
-    EXPECT_EQ(table_.apply(id, state, epoch), news);
-    return news;
-  }
-
-  // The others: a window of ids that widens and narrows.
-  void fill() {
-    const bool widen = (filled_ / 700) % 2 == 0;
-    for (int i = 0; i < 7; ++i, ++filled_) {
-      if (!widen && !others_.empty()) {
-        EXPECT_EQ(table_.erase(others_.front()), reference_.erase(others_.front()));
-        others_.pop_front();
-      } else {
-        others_.push_back(id_of(100 + filled_));
-        EXPECT_EQ(table_.set(others_.back(), place(1)), reference_.set(others_.back(), place(1)));
-      }
-    }
-  }
-
-  std::mt19937_64 random_;
-  PlacementTable table_;
-  ReferenceTable<> reference_;
-  std::deque<std::pair<std::string, WritePermit>> permits_;
-  std::deque<std::string> others_;
-  std::uint64_t filled_ = 0;
-  std::size_t successes_ = 0;
-  std::size_t refusals_ = 0;
-  std::size_t flips_ = 0;
-  std::size_t applied_ = 0;
 };
 
-void run(std::size_t shards) {
-  std::cout << "seed " << seed() << '\n';
-  for (std::uint64_t round = 0; round < 8; ++round) {
-    History history(seed() + round, shards);
-    for (std::size_t steps = 1; steps <= 6000; ++steps) {
-      history.step();
-      if (steps % 250 == 0) history.expect_same();
-      ASSERT_FALSE(testing::Test::HasFailure())
-          << "seed " << seed() << " + " << round << ", step " << steps;
-    }
-    EXPECT_GT(history.successes(), 1000U);
-    EXPECT_GT(history.refusals(), 1000U);
-    EXPECT_GT(history.flips(), 20U);
-    EXPECT_GT(history.applied(), 50U);
-  }
+rc::Gen<std::uint8_t> any_byte() {
+  return rc::gen::resize(rc::kNominalSize, rc::gen::map(rc::gen::inRange(0, 256), [](int value) {
+                           return static_cast<std::uint8_t>(value);
+                         }));
 }
 
-TEST(RandomModel, OneShardDoesAsTheReferenceDoes) { run(1); }
-TEST(RandomModel, ManyShardsDoAsTheReferenceDoes) { run(16); }
+rc::Gen<Command> any_command() {
+  return rc::gen::map(
+      rc::gen::tuple(any_byte(), any_byte(), any_byte(), any_byte()),
+      [](const std::tuple<std::uint8_t, std::uint8_t, std::uint8_t, std::uint8_t>& bytes) {
+        return std::apply(Command::decode, bytes);
+      });
+}
+
+// Up to five times as long as RapidCheck's own idea of a long sequence.
+template <typename Kind>
+rc::Gen<History<Kind>> any_history() {
+  const auto commands =
+      rc::gen::scale(5.0, rc::gen::container<std::vector<Command>>(any_command()));
+  return rc::gen::map(
+      rc::gen::pair(rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, 3)), commands),
+      [](const std::pair<int, std::vector<Command>>& parts) {
+        return History<Kind>{std::size_t{1} << parts.first, parts.second};
+      });
+}
+
+void expect_interesting(const Sights& sights) {
+  EXPECT_GT(sights.changes, 1000U);
+  EXPECT_GT(sights.refusals, 1000U);
+  EXPECT_GT(sights.flips, 10U);
+  EXPECT_GT(sights.permits, 100U);
+  EXPECT_GT(sights.quarantines, 10U);
+  EXPECT_GT(sights.held, 10U);
+  EXPECT_GT(sights.resumed, 10U);
+  EXPECT_GT(sights.applied, 50U);
+  EXPECT_GT(sights.changed_during_for_each, 10U);
+  EXPECT_GT(sights.largest, 30U);
+}
+
+template <typename Kind>
+class RandomModel : public testing::Test {};
+
+struct KindNames {
+  template <typename Kind>
+  static std::string GetName(int) {
+    return std::string(Kind::kName);
+  }
+};
+
+using Kinds = testing::Types<test::PlainText, test::HostileText, test::CollidingText,
+                             test::BigNumbers, test::SignedNumbers, test::Enumerated>;
+TYPED_TEST_SUITE(RandomModel, Kinds, KindNames);
+
+TYPED_TEST(RandomModel, EveryHistoryIsThatOfTheReference) {
+  ::setenv("RC_PARAMS", "max_success=300", /*overwrite=*/0);
+  Sights sights;
+  const bool holds = rc::check([&] {
+    const History<TypeParam> history = *any_history<TypeParam>();
+    test::run_history<TypeParam>(history.commands, history.shards, sights);
+  });
+  EXPECT_TRUE(holds);
+  if (holds) expect_interesting(sights);
+}
+
+template <typename Kind>
+void run_long(Random& random, std::size_t shards, Sights& sights) {
+  World<Kind> world(shards, sights);
+  const std::size_t steps = test::kSlow ? 3'000 : 20'000;
+  for (std::size_t step = 1; step <= steps; ++step) {
+    const auto byte = [&] { return static_cast<std::uint8_t>(below(random, 256)); };
+    const std::uint8_t lot = byte();
+    const std::uint8_t id = byte();
+    const std::uint8_t a = byte();
+    const Command command = Command::decode(lot, id, a, byte());
+    try {
+      world.run(command);
+      if (step % 500 == 0) world.check_all();
+    } catch (const test::Mismatch& mismatch) {
+      FAIL() << "step " << step << ", " << test::describe<Kind>(command) << ": " << mismatch.what();
+    }
+  }
+  world.finish();
+}
+
+TYPED_TEST(RandomModel, ALongHistoryIsThatOfTheReference) {
+  Random random = make_random();
+  Sights sights;
+  for (const std::size_t shards : {1U, 16U}) {
+    run_long<TypeParam>(random, shards, sights);
+    if (testing::Test::HasFailure()) return;
+  }
+  expect_interesting(sights);
+  // What is too rare to be expected of short histories.
+  EXPECT_GT(sights.flips_refused_for_writes, 0U);
+  EXPECT_GT(sights.cancelled, 0U);
+  EXPECT_GT(sights.too_many_held, 0U);
+  EXPECT_GT(sights.failed_allocations, 0U);
+  EXPECT_GT(sights.largest, 200U);
+}
 
 }  // namespace
 }  // namespace placement

@@ -482,6 +482,25 @@ TEST(StateAt, IsEqualIfStateAndEpochAre) {
   EXPECT_NE(at, other);
 }
 
+// ---- names ----
+
+TEST(WriteRefusal, PrintsItsName) {
+  EXPECT_EQ(print(WriteRefusal::UnknownPartition), "UnknownPartition");
+  EXPECT_EQ(print(WriteRefusal::Cutover), "Cutover");
+  EXPECT_EQ(print(WriteRefusal::StaleEpoch), "StaleEpoch");
+  EXPECT_EQ(print(WriteRefusal::DeadlineExceeded), "DeadlineExceeded");
+  EXPECT_EQ(print(WriteRefusal::TooManyHeld), "TooManyHeld");
+}
+
+// A value from a newer version, or a corrupt one.
+TEST(Names, OfWhatIsNoEnumeratorSayThatItIsUnknown) {
+  EXPECT_EQ(print(static_cast<PlacementMode>(99)), "unknown PlacementMode");
+  EXPECT_EQ(print(static_cast<MigrationPhase>(99)), "unknown MigrationPhase");
+  EXPECT_EQ(print(static_cast<MigrationError>(99)), "unknown MigrationError");
+  EXPECT_EQ(print(static_cast<WriteRefusal>(99)), "unknown WriteRefusal");
+  EXPECT_EQ(to_status(static_cast<MigrationError>(99)).code(), absl::StatusCode::kUnknown);
+}
+
 // ---- what a table stores ----
 
 struct Large {

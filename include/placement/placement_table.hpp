@@ -311,8 +311,9 @@ class BasicPlacementTable {
   // arrives late is refused, until forget_erased.
   bool apply_erase(IdParameter id, Epoch epoch);
 
-  // Forgets the erased partitions of epochs up to `up_to`: nothing as old as that will arrive any
-  // more. Proportional to the table, in short critical sections. Throws std::bad_alloc.
+  // Forgets the erased partitions of epochs up to `up_to`, but for those with writes in flight:
+  // nothing as old as that will arrive any more. Proportional to the table, in short critical
+  // sections. Throws std::bad_alloc.
   void forget_erased(Epoch up_to);
 
  private:

@@ -87,6 +87,7 @@ class CountedWrite {
     if (shard == nullptr) return;
     const absl::Time until = clock_->now() + duration;
     const MutexLock lock(shard->mutex);
+    counter_->end_quarantine(*clock_);  // so that one which is over does not begin anew
     counter_->quarantine(until);
     if (counter_->is_awaited()) shard->drained.SignalAll();  // whoever waits, now waits for `until`
   }

@@ -3,7 +3,6 @@
 #define PLACEMENT_TESTS_SUPPORT_LOCKSTEP_HPP_
 
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <ostream>
 #include <string>
@@ -13,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <placement/placement_table.hpp>
 
+#include "place.hpp"
 #include "reference_table.hpp"
 
 namespace placement {
@@ -30,15 +30,6 @@ void PrintTo(const BasicStateAt<P>& at, std::ostream* out) {
 }  // namespace placement
 
 namespace placement::test {
-
-// The n-th of many different placements, of every mode in turn.
-inline Placement place(std::uint64_t n) {
-  const ClusterId cluster("cluster-" + std::to_string(n / 3));
-  const IndexName index("index-" + std::to_string(n));
-  if (n % 3 == 0) return Placement::dedicated_cluster(cluster);
-  return n % 3 == 1 ? Placement::dedicated_index(cluster, index)
-                    : Placement::shared_index(cluster, index);
-}
 
 // The same operation, on a table or on the reference.
 template <typename Table, typename Id, typename P>

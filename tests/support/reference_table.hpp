@@ -6,14 +6,19 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include <absl/time/time.h>
 #include <placement/epoch.hpp>
 #include <placement/migration.hpp>
 #include <placement/placement.hpp>
+#include <placement/placement_table.hpp>
 
 namespace placement::test {
 
@@ -114,7 +119,9 @@ constexpr MigrationPhase phase_of(Standing standing) {
   return MigrationPhase::Settled;
 }
 
-// What a placement table is, for one thread: a std::map and the tables above.
+// What a placement table is, for one thread: a std::map and the tables above. Time stands still
+// but for `advance`. A held write is a number; `take_resumed` tells which of them the changes since
+// the last call have resumed.
 template <typename Id = std::string, typename P = Placement>
 class ReferenceTable {
  public:
@@ -122,29 +129,43 @@ class ReferenceTable {
   using State = BasicPartitionState<P>;
   using StateAt = BasicStateAt<P>;
 
+  explicit ReferenceTable(std::size_t max_held_writes = 65'536)
+      : max_held_writes_(max_held_writes) {}
+
   Epoch set(const Id& id, P placement) { return *perform(id, Operation::Set, placement); }
   TransitionResult begin_migration(const Id& id, P to) {
     return perform(id, Operation::BeginMigration, to);
   }
-  TransitionResult enter_cutover(const Id& id) {
-    return perform(id, Operation::EnterCutover, std::nullopt);
+  TransitionResult enter_cutover(const Id& id, std::optional<Epoch> expected = {}) {
+    return perform(id, Operation::EnterCutover, std::nullopt, expected);
   }
-  TransitionResult complete_migration(const Id& id) {
-    return perform(id, Operation::CompleteMigration, std::nullopt);
+  TransitionResult complete_migration(const Id& id, std::optional<Epoch> expected = {}) {
+    return perform(id, Operation::CompleteMigration, std::nullopt, expected);
   }
-  TransitionResult abort_migration(const Id& id) {
-    return perform(id, Operation::AbortMigration, std::nullopt);
+  TransitionResult abort_migration(const Id& id, std::optional<Epoch> expected = {}) {
+    return perform(id, Operation::AbortMigration, std::nullopt, expected);
+  }
+  TransitionResult claim_migration(const Id& id, std::optional<Epoch> expected = {}) {
+    const auto found = partitions_.find(id);
+    if (found == partitions_.end()) return MigrationError::UnknownPartition;
+    if (found->second.standing == Standing::Active || is_other(id, expected)) {
+      return MigrationError::NotMigrating;
+    }
+    return found->second.epoch = Epoch(++generation_);
   }
   TransitionResult erase(const Id& id) { return perform(id, Operation::Erase, std::nullopt); }
 
   // `placement` is what set and begin_migration take.
-  TransitionResult perform(const Id& id, Operation operation, std::optional<P> placement) {
+  TransitionResult perform(const Id& id, Operation operation, std::optional<P> placement,
+                           std::optional<Epoch> expected = {}) {
     const Answer answer = answer_of(standing(id), operation);
+    if (is_other(id, expected)) return MigrationError::NotMigrating;
     if (answer.refusal) return *answer.refusal;
     if (answer.needs_drain && writes_in_flight(id) != 0) return MigrationError::WritesInFlight;
     const Epoch epoch(++generation_);
     if (answer.next == Standing::Absent) {
       partitions_.erase(id);
+      held_.erase(id);
       return epoch;
     }
     const auto found = partitions_.find(id);
@@ -188,6 +209,14 @@ class ReferenceTable {
     return StateAt{state_of(found->second), found->second.epoch};
   }
   Epoch current_epoch() const { return Epoch(generation_); }
+  // Of the partition's last change, where that is remembered; else zero.
+  Epoch newest(const Id& id) const {
+    if (const auto found = partitions_.find(id); found != partitions_.end()) {
+      return found->second.epoch;
+    }
+    const auto erased = erased_.find(id);
+    return erased == erased_.end() ? Epoch::zero() : erased->second;
+  }
   bool contains(const Id& id) const { return partitions_.contains(id); }
   std::size_t size() const { return partitions_.size(); }
 
@@ -196,16 +225,86 @@ class ReferenceTable {
     for (const auto& [id, partition] : partitions_) f(id, state_of(partition), partition.epoch);
   }
 
-  // A permit is out from admitted() to released(); whether one would be given is may_write().
+  // ---- counted writes ----
+
+  // Counts a write if it is admitted; else says why it is not.
+  std::optional<WriteRefusal> acquire_write(const Id& id, std::optional<Epoch> expected = {}) {
+    if (standing(id) == Standing::Absent) return WriteRefusal::UnknownPartition;
+    if (standing(id) == Standing::Cutover) return WriteRefusal::Cutover;
+    if (is_other(id, expected)) return WriteRefusal::StaleEpoch;
+    admitted(id);
+    return std::nullopt;
+  }
+  // The same with a deadline that is over: in cutover the write is held for no time at all.
+  std::optional<WriteRefusal> acquire_write_in_no_time(const Id& id) {
+    if (standing(id) != Standing::Cutover) return acquire_write(id);
+    if (held_count_ >= max_held_writes_) return WriteRefusal::TooManyHeld;
+    ++held_[id].count;
+    return WriteRefusal::DeadlineExceeded;
+  }
+
+  // A permit is out from admitted() to released() or quarantined(); whether one would be given is
+  // may_write().
   bool may_write(const Id& id) const {
     return standing(id) == Standing::Active || standing(id) == Standing::Draining;
   }
-  void admitted(const Id& id) { ++writes_[id]; }
-  void released(const Id& id) { --writes_[id]; }
+  void admitted(const Id& id) { ++writes_[id].out; }
+  void released(const Id& id) { --writes_[id].out; }
+  void quarantined(const Id& id, absl::Duration duration) {
+    Writes& writes = writes_[id];
+    --writes.out;
+    ++writes.in_quarantine;
+    writes.until = std::max(writes.until, now_ + duration);
+    end_quarantine(writes);
+  }
   std::size_t writes_in_flight(const Id& id) const {
     const auto found = writes_.find(id);
-    return found == writes_.end() ? 0 : found->second;
+    return found == writes_.end() ? 0 : found->second.out + found->second.in_quarantine;
   }
+
+  void advance(absl::Duration by) {
+    now_ += by;
+    for (auto& [id, writes] : writes_) end_quarantine(writes);
+  }
+
+  // Holds the write in cutover. Else it is refused, or was resumed at once: then take_resumed has
+  // it.
+  std::optional<WriteRefusal> hold(const Id& id, std::uint64_t write) {
+    if (standing(id) != Standing::Cutover) {
+      resumed_.push_back(write);
+      return std::nullopt;
+    }
+    if (held_count_ >= max_held_writes_) return WriteRefusal::TooManyHeld;
+    ++held_count_;
+    ++held_[id].count;
+    held_[id].waiting.push_back({write, now_});
+    return std::nullopt;
+  }
+  bool cancel(std::uint64_t write) {
+    for (auto& [id, held] : held_) {
+      for (auto at = held.waiting.begin(); at != held.waiting.end(); ++at) {
+        if (at->write != write) continue;
+        held.longest_over = std::max(held.longest_over, now_ - at->since);
+        held.waiting.erase(at);
+        --held_count_;
+        return true;
+      }
+    }
+    return false;
+  }
+  std::vector<std::uint64_t> take_resumed() { return std::exchange(resumed_, {}); }
+
+  HeldWriteStats held_writes(const Id& id) const {
+    const auto found = held_.find(id);
+    if (found == held_.end()) return {};
+    absl::Duration longest = found->second.longest_over;
+    for (const Waiting& waiting : found->second.waiting) {
+      longest = std::max(longest, now_ - waiting.since);
+    }
+    return {found->second.count, longest};
+  }
+
+  // ---- replicas ----
 
   bool apply(const Id& id, const State& state, Epoch epoch) {
     if (!is_news(id, epoch)) return false;
@@ -218,12 +317,17 @@ class ReferenceTable {
   }
   bool apply_erase(const Id& id, Epoch epoch) {
     if (!is_news(id, epoch)) return false;
+    if (standing(id) == Standing::Cutover) resume_held(id);
     partitions_.erase(id);
     erased_.insert_or_assign(id, epoch);
     return true;
   }
   void forget_erased(Epoch up_to) {
-    std::erase_if(erased_, [up_to](const auto& entry) { return entry.second <= up_to; });
+    std::erase_if(erased_, [&](const auto& entry) {
+      const bool forgets = entry.second <= up_to && writes_in_flight(entry.first) == 0;
+      if (forgets) held_.erase(entry.first);
+      return forgets;
+    });
   }
 
  private:
@@ -233,6 +337,20 @@ class ReferenceTable {
     P to;  // while it migrates
     Epoch epoch;
   };
+  struct Writes {
+    std::size_t out = 0;
+    std::size_t in_quarantine = 0;
+    absl::Time until = absl::InfinitePast();
+  };
+  struct Waiting {
+    std::uint64_t write;
+    absl::Time since;
+  };
+  struct Held {
+    std::size_t count = 0;  // since the partition entered cutover
+    absl::Duration longest_over;
+    std::deque<Waiting> waiting;
+  };
 
   static State state_of(const Partition& partition) {
     if (partition.standing == Standing::Active) return State::active(partition.from);
@@ -240,27 +358,52 @@ class ReferenceTable {
   }
 
   void store(const Id& id, Partition partition) {
+    const bool was_in_cutover = standing(id) == Standing::Cutover;
+    const bool is_in_cutover = partition.standing == Standing::Cutover;
     erased_.erase(id);
     partitions_.erase(id);  // P need not be assignable
     partitions_.emplace(id, partition);
+    if (was_in_cutover && !is_in_cutover) resume_held(id);
+    if (is_in_cutover && !was_in_cutover) held_.erase(id);
+  }
+
+  // First come, first resumed.
+  void resume_held(const Id& id) {
+    Held& held = held_[id];
+    for (const Waiting& waiting : held.waiting) {
+      held.longest_over = std::max(held.longest_over, now_ - waiting.since);
+      resumed_.push_back(waiting.write);
+      --held_count_;
+    }
+    held.waiting.clear();
+  }
+
+  void end_quarantine(Writes& writes) const {
+    if (writes.until > now_) return;
+    writes.in_quarantine = 0;
+    writes.until = absl::InfinitePast();
+  }
+
+  // Whether the partition is there, at another epoch than the caller expects.
+  bool is_other(const Id& id, std::optional<Epoch> expected) const {
+    const auto found = partitions_.find(id);
+    return expected && found != partitions_.end() && found->second.epoch != *expected;
   }
 
   bool is_news(const Id& id, Epoch epoch) {
-    if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
-    Epoch newest;
-    if (const auto found = partitions_.find(id); found != partitions_.end()) {
-      newest = found->second.epoch;
-    } else if (const auto erased = erased_.find(id); erased != erased_.end()) {
-      newest = erased->second;
-    }
-    if (epoch <= newest) return false;
+    if (epoch == Epoch::zero() || epoch > Epoch::max() || epoch <= newest(id)) return false;
     generation_ = std::max(generation_, epoch.value());
     return true;
   }
 
   std::map<Id, Partition> partitions_;
   std::map<Id, Epoch> erased_;  // by apply_erase
-  std::map<Id, std::size_t> writes_;
+  std::map<Id, Writes> writes_;
+  std::map<Id, Held> held_;
+  std::size_t held_count_ = 0;
+  std::size_t max_held_writes_;
+  std::vector<std::uint64_t> resumed_;
+  absl::Time now_ = absl::UnixEpoch();
   std::uint64_t generation_ = 0;
 };
 

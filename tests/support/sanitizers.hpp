@@ -36,8 +36,15 @@ inline constexpr bool kSanitized = true;
 inline constexpr bool kSanitized = false;
 #endif
 
-// An amount of work: less of it where a sanitizer makes everything slow.
-constexpr std::uint64_t work(std::uint64_t amount) { return kSanitized ? amount / 25 : amount; }
+// Where a sanitizer, or counting each line, makes everything slow.
+#ifdef PLACEMENT_TESTS_UNDER_COVERAGE
+inline constexpr bool kSlow = true;
+#else
+inline constexpr bool kSlow = kSanitized;
+#endif
+
+// An amount of work: less of it where everything is slow.
+constexpr std::uint64_t work(std::uint64_t amount) { return kSlow ? amount / 25 : amount; }
 
 }  // namespace placement::test
 
