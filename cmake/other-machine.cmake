@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# A toolchain file: builds for PLACEMENT_TABLE_MACHINE (arm64, armhf, s390x: Debian's names) with
+# Debian's cross compilers, and runs what it built under qemu-user. The libraries are those in
+# PLACEMENT_TABLE_MACHINE_ROOT. other-machines.sh sets both.
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES PLACEMENT_TABLE_MACHINE
+     PLACEMENT_TABLE_MACHINE_ROOT)
+
+if(PLACEMENT_TABLE_MACHINE STREQUAL "arm64") # 64 bits, little-endian, weakly ordered
+  set(CMAKE_SYSTEM_PROCESSOR aarch64)
+  set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+elseif(PLACEMENT_TABLE_MACHINE STREQUAL "armhf") # 32 bits, little-endian
+  set(CMAKE_SYSTEM_PROCESSOR arm)
+  set(CMAKE_LIBRARY_ARCHITECTURE arm-linux-gnueabihf)
+elseif(PLACEMENT_TABLE_MACHINE STREQUAL "s390x") # 64 bits, big-endian
+  set(CMAKE_SYSTEM_PROCESSOR s390x)
+  set(CMAKE_LIBRARY_ARCHITECTURE s390x-linux-gnu)
+else()
+  message(FATAL_ERROR "PLACEMENT_TABLE_MACHINE is \"${PLACEMENT_TABLE_MACHINE}\"")
+endif()
+
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_C_COMPILER ${CMAKE_LIBRARY_ARCHITECTURE}-gcc)
+set(CMAKE_CXX_COMPILER ${CMAKE_LIBRARY_ARCHITECTURE}-g++)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-${CMAKE_SYSTEM_PROCESSOR} -L
+                                  /usr/${CMAKE_LIBRARY_ARCHITECTURE})
+
+set(CMAKE_FIND_ROOT_PATH "${PLACEMENT_TABLE_MACHINE_ROOT}")
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
