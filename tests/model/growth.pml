@@ -305,6 +305,9 @@ active proctype Writer() {
 active proctype Reader() {
   byte v, in, i, s, w;
   byte n;         // which of the two probes
+#ifdef CELL_LOADED_BEFORE_ARRAY
+  byte early, guess;
+#endif
   byte last = 0;  // the newest epoch it has seen
 #ifdef NEXT_BEFORE_ARRAY
 #define first_probe 1
@@ -327,8 +330,25 @@ start:
      v = version;
 #endif
 arrays_of_view:
+#ifdef CELL_LOADED_BEFORE_ARRAY  // array's load relaxed: the first stamp comes before the address
      if
+     :: n == 0 && guess == 0 -> early = arrays[0].cell[0].stamp; guess = 1
+     :: n == 0 && guess == 0 -> early = arrays[1].cell[0].stamp; guess = 2
+     :: n == 0 && guess == 0
+     :: else
+     fi;
+#endif
+     if
+#ifdef CELL_LOADED_BEFORE_ARRAY
+     :: n == 0 ->
+        in = array;
+        if
+        :: guess == in + 1 -> s = early; early = 0; guess = 0; goto stamp_loaded
+        :: else -> early = 0; guess = 0
+        fi
+#else
      :: n == 0 -> in = array
+#endif
      :: n == 1 ->
         atomic {
           if
@@ -339,6 +359,9 @@ arrays_of_view:
      fi;
 probe:
      s = cell_here.stamp;
+#ifdef CELL_LOADED_BEFORE_ARRAY
+stamp_loaded:
+#endif
      if
      :: s == NEVER_USED -> goto end_of_probe
      :: s == VACANT || s == MOVED -> goto next_cell

@@ -109,7 +109,9 @@ variants growth "-DEPOCHS=2 -DGROWTHS=2" NO_VERSION_CHECK_ON_MISS NO_VERSION_CHE
 variants growth "-DEPOCHS=4 -DGROWTHS=0" GIVES_WAY_WITHOUT_VERSION GIVES_WAY_BEFORE_VERSION \
   CLEANS_WITHOUT_LOOKING
 # Not every order that the code keeps is needed by the rest: see README.md.
-row growth "SCRUBS_BEFORE_VERSION" passes -DEPOCHS=2 -DGROWTHS=2 -DSCRUBS_BEFORE_VERSION
+for flag in SCRUBS_BEFORE_VERSION CELL_LOADED_BEFORE_ARRAY; do
+  row growth "$flag" passes -DEPOCHS=2 -DGROWTHS=2 "-D$flag"
+done
 
 row permit "2 acquirers, 3 epochs, 1 growth" passes -DACQUIRERS=2 -DEPOCHS=3 -DGROWTHS=1
 row permit "1 acquirer, 5 epochs, 2 growths" passes -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=2

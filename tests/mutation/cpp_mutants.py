@@ -604,7 +604,7 @@ def mask(text):
 
     text = re.sub(r"//[^\n]*|\[\[[a-z]+\]\]|/\*.*?\*/", blank, text, flags=re.S)
     text = re.sub(r'"(?:[^"\\\n]|\\.)*"', blank_string, text)
-    text = re.sub(r"'(?:[^'\\\n]|\\.)'", lambda m: " " + "0" + " " * (len(m.group()) - 2), text)
+    text = re.sub(r"'(?:[^'\\\n]|\\.)'", lambda m: " c" + " " * (len(m.group()) - 2), text)
     return re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
 
 

@@ -11,7 +11,7 @@ test notices.
 
 Works in build/mutation (--work): a copy of the tree whose headers hold every mutant, chosen by an
 environment variable, so that the tests are compiled once. First every test runs alone, unmutated,
-and it is seen which mutants it reaches; then each mutant gets the tests that reach it, those that
+and it is seen which mutants it reaches and how long it takes; then each mutant gets the tests that reach it, those that
 killed most so far and are fastest first, until one fails. A crash and a time-out kill, too. What is
 evaluated at compile time is not mutated.
 
@@ -25,8 +25,8 @@ Exits with 1 if a mutant survived that explained.toml does not name.
 import argparse
 import collections
 import concurrent.futures
+import hashlib
 import json
-import mmap
 import os
 import pathlib
 import random
@@ -35,6 +35,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -190,6 +191,7 @@ class Suite:
         self.tree = tree
         self.work = work
         self.tests = {}  # (program, name) -> {"seconds", "reached"}
+        self.seen = set()
         self.kills = collections.Counter()
         self.lock = threading.Lock()
 
@@ -207,27 +209,59 @@ class Suite:
                     names.append((str(program), suite + line.strip()))
         return names
 
-    def reach(self, mutants, jobs):
+    def reach(self, mutants, jobs, longest):
+        """Runs each test once; those that take longer than `longest` seconds are left out."""
         size = max((m.number for m in mutants), default=0) + 1
         names = self.discover()
+        digest = hashlib.sha256(repr(names).encode())
+        for program in sorted({program for program, _ in names}):
+            digest.update(pathlib.Path(program).read_bytes())
+        cache = self.work / f"tests-{digest.hexdigest()[:16]}.jsonl"
+        for old in self.work.glob("tests-*.jsonl"):
+            if old != cache:
+                old.unlink()
+        if cache.exists():
+            for line in cache.read_text().splitlines():
+                test = json.loads(line)
+                if test["reached"] is not None or test["seconds"] >= longest:
+                    self.keep(test, longest)
+        names = [n for n in names if n not in self.seen]
 
         def one(index_and_name):
             index, (program, name) = index_and_name
             file = self.work / f"reached.{index}"
             file.write_bytes(bytes(size))
-            begin = time.monotonic()
-            done = self.execute(program, [name], 600, 600,
-                                {"PLACEMENT_MUTANTS_REACHED": str(file)})
-            seconds = time.monotonic() - begin
-            if done != "passed":
-                sys.exit(f"without a mutant, {name} of {program}: {done}")
-            with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as m:
-                reached = {n for n, byte in enumerate(m[:]) if byte}
+            done, seconds = self.execute(program, [name], 2 * longest, 3600,
+                                         {"PLACEMENT_MUTANTS_REACHED": str(file)})
+            reached = None
+            if done == "passed":
+                with open(file, "rb") as opened:
+                    reached = [n for n, byte in enumerate(opened.read()) if byte]
+            elif done != "time-out":
+                failing.append(f"{name} of {program}: {done}")
+                seconds = 0
             file.unlink()
-            self.tests[(program, name)] = {"seconds": seconds, "reached": reached}
+            test = {"program": program, "name": name, "seconds": round(seconds, 3),
+                    "reached": reached}
+            with self.lock:
+                with open(cache, "a", encoding="utf-8") as out:
+                    out.write(json.dumps(test) + "\n")
+                self.keep(test, longest)
 
+        failing = []
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             list(pool.map(one, enumerate(names)))
+        if failing:
+            sys.exit("these fail without a mutant:\n" + "\n".join(failing))
+        log(f"{len(self.seen)} tests; {len(self.tests)} of them, "
+            f"{sum(t['seconds'] for t in self.tests.values()):.0f} s in all, take no longer than "
+            f"{longest:g} s of the processor each")
+
+    def keep(self, test, longest):
+        key = (test["program"], test["name"])
+        self.seen.add(key)
+        if test["reached"] is not None and test["seconds"] <= longest:
+            self.tests[key] = {"seconds": test["seconds"], "reached": set(test["reached"])}
 
     def execute(self, program, names, cpu_seconds, seconds, environment):
         def limit():
@@ -237,18 +271,27 @@ class Suite:
                 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 
         command = [program, "--gtest_filter=" + ":".join(names), "--gtest_fail_fast", "--gtest_brief=1"]
-        try:
-            done = subprocess.run(command, env={**os.environ, **environment}, preexec_fn=limit,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            return "time-out"
-        if done.returncode == 0:
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(command, env={**os.environ, **environment}, preexec_fn=limit,
+                                       stdin=subprocess.DEVNULL, stdout=output,
+                                       stderr=subprocess.STDOUT)
+            late = threading.Timer(seconds, process.kill)
+            late.start()
+            _, status, usage = os.wait4(process.pid, 0)
+            late.cancel()
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            said = output.read()
+        return self.verdict(process.returncode, said), usage.ru_utime + usage.ru_stime
+
+    @staticmethod
+    def verdict(code, said):
+        if code == 0:
             return "passed"
-        if done.returncode < 0:
-            return "time-out" if -done.returncode in (9, 24) else f"signal {-done.returncode}"
-        failed = re.findall(rb"\[  FAILED  \] (\S+)", done.stdout)
-        return failed[0].decode().rstrip(",") if failed else f"exit code {done.returncode}"
+        if code < 0:
+            return "time-out" if -code in (9, 24) else f"signal {-code}"
+        failed = re.findall(rb"\[  FAILED  \] (\S+)", said)
+        return failed[0].decode().rstrip(",") if failed else f"exit code {code}"
 
     def chunks(self, mutant):
         """The tests that reach the mutant, in the order in which they are tried: the likeliest to
@@ -278,8 +321,8 @@ class Suite:
         outcome, by, tried = "survived", "", 0
         for program, names, seconds in self.chunks(mutant):
             tried += len(names)
-            done = self.execute(program, names, 10 + 10 * seconds, 45 + 15 * seconds,
-                                {"PLACEMENT_MUTANT": str(mutant.number)})
+            done, _ = self.execute(program, names, 3 + 5 * seconds, 60 + 60 * seconds,
+                                   {"PLACEMENT_MUTANT": str(mutant.number)})
             if done != "passed":
                 outcome = "killed"
                 by = f"{pathlib.Path(program).name.removeprefix('placement_table_')}: {done}"
@@ -383,6 +426,8 @@ def main():
     parser.add_argument("--sample", type=int, default=0, help="that many mutants, chosen by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="begin no mutant after that long")
+    parser.add_argument("--longest", type=float, default=2,
+                        help="leave tests out that take more seconds of the processor")
     parser.add_argument("--compiler", default=shutil.which("clang++-19") or "c++")
     parser.add_argument("--sanitize", default="", help="thread: weakened orders that are races")
     parser.add_argument("--work", type=pathlib.Path, default=None)
@@ -472,7 +517,7 @@ def main():
     log(f"compiled in {time.monotonic() - begin:.0f} s")
 
     suite = Suite(tree, work)
-    suite.reach(mutants, options.jobs)
+    suite.reach(mutants, options.jobs, options.longest)
     log(f"{len(suite.tests)} tests, unmutated, at {time.monotonic() - begin:.0f} s")
 
     redo = {"survived", "not reached"} if options.retry else set()
