@@ -231,7 +231,7 @@ class Suite:
             index, (program, name) = index_and_name
             file = self.work / f"reached.{index}"
             file.write_bytes(bytes(size))
-            done, seconds = self.execute(program, [name], 2 * longest, 3600,
+            done, seconds = self.execute(program, [name], 2 * longest, 60 + 30 * longest,
                                          {"PLACEMENT_MUTANTS_REACHED": str(file)})
             reached = None
             if done == "passed":
