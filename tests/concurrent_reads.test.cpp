@@ -253,6 +253,26 @@ TEST(ConcurrentReads, SeeOneStateWholeWhileSetOverridesMigrations) {
   EXPECT_GT(logged.seen_migrating(), 0U);
 }
 
+// A cell that was moved and is not marked would go on answering with what it was then.
+TEST(ConcurrentReads, SeeOneStateWholeWhileCellsMove) {
+  constexpr std::uint64_t kPartitions = 40;
+  constexpr std::uint64_t kChanges = work(200'000);
+  LoggedTable logged(kPartitions, 2 * kChanges);
+  Random random = make_random();
+  read_while(
+      [&](Pace& pace) {
+        for (std::uint64_t i = 0; i < kChanges; ++i) {
+          logged.step(pace, below(random, kPartitions), random);
+          const std::uint64_t newcomer = kPartitions + i;
+          logged.change(pace, newcomer, State::active({newcomer, 0}),
+                        [&] { return logged.table().set(newcomer, {newcomer, 0}); });
+        }
+      },
+      [&](std::size_t reader, std::uint64_t turn) { logged.check(reader, turn % kPartitions); });
+  EXPECT_GT(logged.flips(), 1000U);
+  EXPECT_GT(logged.seen_changing(), 0U);
+}
+
 // A replica takes any state after any other: where neither buffer may be overwritten, the
 // partition moves to another cell.
 TEST(ConcurrentReads, SeeOneStateWholeWhileAReplicaAppliesAnyStateAfterAnyOther) {
@@ -409,46 +429,51 @@ TEST(ConcurrentReads, TakeNoLongIdForAnotherWhileTheirBlocksAreRecycled) {
   EXPECT_LE(memory.allocations(MemoryUse::LongIds), kIds) << "the blocks were not recycled";
 }
 
-// At a steady number of partitions an array that is full of vacant cells is replaced by one of its
-// own size, and that by the first one again: the same addresses come back under the readers.
-// Residents stand in every fourth cell, and ids that come and go before them, so that what these
-// leave behind stays vacant and the array fills up as fast as it can.
+// At a steady number of partitions an array whose groups are full of vacant cells is replaced by
+// one of its own size, and that by the first one again: the same addresses come back under the
+// readers. Two residents stand in every group, and ids that come and go fill it, so that what these
+// leave behind stays vacant and the array is used up as fast as it can be.
 void expect_reads_survive_recycled_arrays(unsigned log2_capacity, std::uint64_t changes) {
+  constexpr std::uint64_t kResidents = 2;
+  constexpr std::uint64_t kPassers = detail::TagGroup::kCells - kResidents;
   const std::uint64_t capacity = std::uint64_t{1} << log2_capacity;
-  std::vector<std::vector<std::uint64_t>> ids_by_home(capacity);
-  for (std::uint64_t id = 0, full = 0; full < capacity; ++id) {
-    auto& ids = ids_by_home[detail::NumberKey(id).hash >> (64 - log2_capacity)];
-    if (ids.size() == 4) continue;
+  const std::uint64_t groups = capacity / detail::TagGroup::kCells;
+  std::vector<std::vector<std::uint64_t>> ids_by_home(groups);
+  for (std::uint64_t id = 0, full = 0; full < groups; ++id) {
+    auto& ids = ids_by_home[detail::NumberKey(id).hash / (~std::uint64_t{0} / groups + 1)];
+    if (ids.size() == kResidents + kPassers) continue;
     ids.push_back(id);
-    if (ids.size() == 4) ++full;
+    if (ids.size() == kResidents + kPassers) ++full;
   }
   CountingMemory memory;
-  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
-  for (std::uint64_t home = 0; home < capacity; home += 4) {
-    const std::uint64_t id = ids_by_home[home][0];
-    table.set(id, {id, 0});
+  NumberTable table(
+      TableOptions{.shards = 1, .expected_partitions = capacity / 2, .memory = &memory});
+  for (const auto& ids : ids_by_home) {
+    for (std::uint64_t n = 0; n < kResidents; ++n) table.set(ids[n], {ids[n], 0});
   }
   const std::size_t arrays = memory.allocations(MemoryUse::Cells);
   constexpr std::uint64_t kNever = std::uint64_t{1} << 60;
   Violations lost("a resident partition was not found");
   Violations made_up("a partition was found that never was");
   Violations wrong("a placement was torn, or another partition's");
-  std::atomic<std::uint64_t> newest{ids_by_home[1][0]};
+  std::atomic<std::uint64_t> newest{ids_by_home[0][kResidents]};
   std::atomic<std::uint64_t> met{0};
   const std::uint64_t reads = read_while(
       [&](Pace& pace) {
-        for (std::uint64_t i = 0; i < changes; ++i) {
-          // From the cell before a resident backwards, so that each leaves its cell vacant.
-          const std::uint64_t home = i / 3 * 4 % capacity + 3 - i % 3;
-          const std::uint64_t id = ids_by_home[home][i / capacity % 4];
-          table.set(id, {id, i});
-          newest.store(id, std::memory_order_relaxed);
-          pace();
-          static_cast<void>(table.erase(id));
+        for (std::uint64_t i = 0; i < changes; i += kPassers) {
+          const auto& ids = ids_by_home[i / kPassers % groups];
+          for (std::uint64_t n = kResidents; n < ids.size(); ++n) {
+            table.set(ids[n], {ids[n], i});
+            newest.store(ids[n], std::memory_order_relaxed);
+            pace();
+          }
+          for (std::uint64_t n = kResidents; n < ids.size(); ++n) {
+            static_cast<void>(table.erase(ids[n]));
+          }
         }
       },
       [&](std::size_t, std::uint64_t turn) {
-        const std::uint64_t resident = ids_by_home[turn * 4 % capacity][0];
+        const std::uint64_t resident = ids_by_home[turn % groups][turn / groups % kResidents];
         const auto at = table.get(resident);
         lost.count_if(!at);
         wrong.count_if(at && at->placement != ChecksummedPlacement(resident, 0));

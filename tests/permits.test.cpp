@@ -553,11 +553,19 @@ TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {
 
 using NumberTable = BasicPlacementTable<std::uint64_t, ChecksummedPlacement>;
 
+// Waits, every 64th time, until the count goes on: so that threads meet on any machine.
+void meet(std::uint64_t turn, const std::atomic<std::uint64_t>& count) {
+  if (turn % 64 != 0) return;
+  const std::uint64_t seen = count.load();
+  while (count.load() == seen) std::this_thread::yield();
+}
+
 // Every writer keeps, in a model of its own, how many permits are out for every placement that the
-// partition ever had. After a flip there is none for what the flip left behind, for ever.
+// partition ever had. After a flip there is none for what the flip left behind, for ever; and in
+// a cutover in which none is out any more, none is granted.
 void expect_no_flip_over_a_permit(bool grows) {
   constexpr std::uint64_t kPartitions = 2;
-  constexpr std::uint64_t kFlips = work(40'000);
+  constexpr std::uint64_t kFlips = work(60'000);
   constexpr std::size_t kWriters = 2;
   NumberTable table(TableOptions{.shards = 1});
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
@@ -566,19 +574,17 @@ void expect_no_flip_over_a_permit(bool grows) {
   std::atomic<bool> flipping{true};
   std::atomic<std::uint64_t> granted{0};
   std::atomic<std::uint64_t> in_cutover{0};
-  std::atomic<std::uint64_t> refused_flips{0};
   std::atomic<std::uint64_t> violations{0};
+  std::atomic<std::uint64_t> late{0};
   std::vector<std::function<void()>> bodies;
   for (std::size_t writer = 0; writer < kWriters; ++writer) {
     bodies.emplace_back([&] {
-      std::uint64_t grants = 0;
-      std::uint64_t cutovers = 0;
-      for (std::uint64_t turn = 0; flipping.load() || turn == 0; ++turn) {
+      for (std::uint64_t turn = 0; flipping.load(); ++turn) {
         const std::uint64_t id = turn % kPartitions;
         auto permit = table.acquire_write(id);
         if (!permit) {
           if (permit.refusal() != WriteRefusal::Cutover) ++violations;
-          ++cutovers;
+          ++in_cutover;
           continue;
         }
         const std::uint64_t sequence = permit.placement().sequence;
@@ -588,10 +594,8 @@ void expect_no_flip_over_a_permit(bool grows) {
         if (!at || at->placement != permit.placement()) ++violations;
         --out[id][sequence];
         permit.release();
-        ++grants;
+        ++granted;
       }
-      granted += grants;
-      in_cutover += cutovers;
     });
   }
   bodies.emplace_back([&] {
@@ -599,11 +603,16 @@ void expect_no_flip_over_a_permit(bool grows) {
     for (std::uint64_t flip = 1; flip <= kFlips; ++flip) {
       const std::uint64_t id = flip % kPartitions;
       const std::uint64_t before = table.get(id)->placement.sequence;
-      static_cast<void>(table.begin_migration(id, {id, before + 1}));
-      static_cast<void>(table.enter_cutover(id));
+      if (!table.begin_migration(id, {id, before + 1})) ++violations;
+      meet(flip + 32, granted);
+      if (!table.enter_cutover(id)) ++violations;
+      while (table.writes_in_flight(id) != 0) std::this_thread::yield();
+      for (int look = 0; look < 20; ++look) {
+        if (out[id][before].load() != 0) ++late;
+      }
+      meet(flip, in_cutover);
       TransitionResult result = table.complete_migration(id);
       while (result == MigrationError::WritesInFlight) {
-        ++refused_flips;
         std::this_thread::yield();
         result = table.complete_migration(id);
       }
@@ -616,8 +625,9 @@ void expect_no_flip_over_a_permit(bool grows) {
   });
   run_together(bodies);
   EXPECT_EQ(violations.load(), 0U);
+  EXPECT_EQ(late.load(), 0U) << "a permit was granted in a cutover";
   EXPECT_GT(granted.load(), 0U);
-  EXPECT_GT(in_cutover.load() + refused_flips.load(), 0U);
+  EXPECT_GT(in_cutover.load(), 0U);
   for (std::uint64_t id = 0; id < kPartitions; ++id) {
     EXPECT_EQ(table.writes_in_flight(id), 0U);
   }
@@ -638,16 +648,15 @@ TEST(PermitsUnderContention, TheFlipSucceedsSoonAfterTheDrain) {
   std::atomic<bool> flipping{true};
   std::atomic<std::uint64_t> granted{0};
   const auto write = [&] {
-    std::uint64_t grants = 0;
-    do {
-      if (const auto permit = table.acquire_write(1)) ++grants;
-    } while (flipping.load());
-    granted += grants;
+    while (flipping.load()) {
+      if (const auto permit = table.acquire_write(1)) ++granted;
+    }
   };
   std::uint64_t flips = 0;
   run_together({write, write, [&] {
                   for (std::uint64_t round = 1; round <= kRounds; ++round) {
                     EXPECT_TRUE(table.begin_migration(1, {1, round}));
+                    meet(round, granted);
                     EXPECT_TRUE(table.enter_cutover(1));
                     do {
                       EXPECT_TRUE(table.wait_until_drained(1, absl::InfiniteFuture()));
@@ -670,13 +679,13 @@ TEST(PermitsUnderContention, AreCountedRightWhilePartitionsComeAndGo) {
   std::atomic<bool> churning{true};
   std::atomic<std::uint64_t> granted{0};
   std::atomic<std::uint64_t> unknown{0};
+  std::atomic<std::uint64_t> turns{0};
   std::atomic<std::uint64_t> violations{0};
   std::array<std::atomic<int>, kPartitions> out{};
   std::uint64_t erased = 0;
   const auto write = [&] {
-    std::uint64_t turn = 0;
     do {
-      const std::uint64_t id = turn++ % kPartitions;
+      const std::uint64_t id = ++turns % kPartitions;
       auto permit = table.acquire_write(id);
       if (!permit) {
         if (permit.refusal() != WriteRefusal::UnknownPartition) ++violations;
@@ -694,6 +703,7 @@ TEST(PermitsUnderContention, AreCountedRightWhilePartitionsComeAndGo) {
   };
   run_together({write, write, [&] {
                   for (std::uint64_t i = 0; i < kChanges; ++i) {
+                    meet(i, turns);
                     const std::uint64_t id = below(random, kPartitions);
                     const TransitionResult result = table.erase(id);
                     if (result) ++erased;

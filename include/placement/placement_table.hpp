@@ -18,12 +18,14 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include <absl/base/attributes.h>
 #include <absl/functional/any_invocable.h>
 #include <absl/synchronization/mutex.h>
 #include <absl/time/clock.h>
@@ -47,6 +49,9 @@
 
 namespace placement {
 inline namespace v1 {
+
+template <PartitionKey Id, typename P>
+class BasicPartitionRef;
 
 // The largest placement type that a table stores, in bytes.
 inline constexpr std::size_t kMaxPlacementBytes = 64;
@@ -159,6 +164,7 @@ class BasicPlacementTable {
   using State = BasicPartitionState<P>;
   using StateAt = BasicStateAt<P>;
   using Permit = BasicWritePermit<P>;
+  using Ref = BasicPartitionRef<Id, P>;
   using MigrationInfo = BasicMigrationInfo<P>;
 
   // Throws std::bad_alloc.
@@ -210,6 +216,11 @@ class BasicPlacementTable {
   // Where to read: one placement, with the epoch and the phase of the same instant.
   [[nodiscard]] std::optional<PlacementAt> get(IdParameter id) const;
 
+  // `get` of many at once, results[i] for ids[i]: it hashes and fetches ahead, so that the misses
+  // of the caches overlap. Each is as it was at one instant of its own. Requires as many results as
+  // ids; asserted in debug builds, otherwise the shorter counts.
+  void get_many(std::span<const IdView> ids, std::span<std::optional<PlacementAt>> results) const;
+
   // Whether a write that was resolved at `epoch` may go there. This is check-then-act: by the time
   // of the commit the partition may be in cutover. Use it where the storage checks the epoch as a
   // fencing token, and acquire_write everywhere else.
@@ -235,6 +246,12 @@ class BasicPlacementTable {
 
   [[nodiscard]] std::size_t shard_count() const noexcept { return shard_mask_ + 1; }
 
+  // ---- a caller's cached way to one partition ----
+
+  // For whoever asks for the same partition again and again: see BasicPartitionRef. Throws
+  // std::bad_alloc.
+  [[nodiscard]] Ref ref(IdParameter id) { return Ref(*this, id); }
+
   // ---- counted writes ----
 
   // Resolves and admits a write at one instant: the call that a router wants. The permit is empty
@@ -243,9 +260,13 @@ class BasicPlacementTable {
   //
   // Progress: lock-free, but for one case: a writer that meets the erase of its partition waits
   // for the end of that critical section.
-  Permit acquire_write(IdParameter id) { return acquire(Traits::key(id), std::nullopt); }
+  Permit acquire_write(IdParameter id) {
+    Found at;
+    return acquire(Traits::key(id), std::nullopt, at);
+  }
   Permit acquire_write(IdParameter id, Epoch expected) {
-    return acquire(Traits::key(id), expected);
+    Found at;
+    return acquire(Traits::key(id), expected, at);
   }
 
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
@@ -293,6 +314,8 @@ class BasicPlacementTable {
   void forget_erased(Epoch up_to);
 
  private:
+  friend Ref;
+
   using Traits = detail::IdTraits<Id>;
   using Key = typename Traits::Key;
   using Cell = detail::Cell<Traits::kMinWords, detail::words_for(sizeof(P))>;
@@ -317,9 +340,23 @@ class BasicPlacementTable {
       return State::migrating(from_words(origin), from_words(destination), stamp.phase());
     }
 
-    Stamp stamp = Stamp::never_used();
+    Stamp stamp = Stamp::vacant();
     Words origin{};
     Words destination{};  // while it is migrating
+  };
+
+  // Where a partition was found, and what it was then. As long as the cell has that stamp, and the
+  // shard that version, it still is that.
+  struct Found {
+    Stamp stamp = Stamp::vacant();
+    std::uint64_t version = 0;
+    const Cell* cell = nullptr;  // null: nowhere
+    detail::WriteCounter* counter = nullptr;
+    Words origin{};
+
+    [[nodiscard]] PlacementAt placement_at() const noexcept {
+      return {from_words(origin), stamp.epoch(), stamp.phase()};
+    }
   };
 
   // What a transition does to a partition in a given phase.
@@ -344,10 +381,17 @@ class BasicPlacementTable {
     std::memcpy(words.data(), &placement, sizeof(P));
     return words;
   }
+  // Word by word, never the whole at once: that would have to wait in memory for the words.
   static P from_words(const Words& words) noexcept {
-    std::array<std::byte, sizeof(P)> bytes;
-    std::memcpy(bytes.data(), words.data(), sizeof(P));
-    return std::bit_cast<P>(bytes);
+    union Result {
+      Result() noexcept {}
+      P placement;
+    } result;
+    auto* const bytes = reinterpret_cast<std::byte*>(&result.placement);
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      std::memcpy(bytes + 8 * i, &words[i], std::min<std::size_t>(8, sizeof(P) - 8 * i));
+    }
+    return result.placement;
   }
 
   std::size_t shard_of(const Key& key) const noexcept {
@@ -372,6 +416,16 @@ class BasicPlacementTable {
            !generation_.compare_exchange_weak(now, epoch.value(), std::memory_order_acq_rel,
                                               std::memory_order_relaxed)) {
     }
+  }
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void get(const Key& key, std::optional<PlacementAt>& result) const {
+    const bool found = view_for(key).lookup(key, [&result](const Cell& cell, Stamp now) {
+      if (!now.is_live()) return false;
+      result.emplace(
+          PlacementAt{from_words(cell.placement(now.active())), now.epoch(), now.phase()});
+      return true;
+    });
+    if (!found) result.reset();
   }
 
   // In one critical section of the key's shard, returns make(shard, slot, stock): the slot is the
@@ -406,7 +460,17 @@ class BasicPlacementTable {
   template <typename Decide>
   TransitionResult transition(IdParameter id, Decide decide);
 
-  Permit acquire(const Key& key, std::optional<Epoch> expected);
+  // Finds the partition; false, and `at` is nowhere, if it is not there.
+  bool find(const Key& key, Found& at) const;
+  // Whether the partition is at this instant as it was found. The stamp is loaded first: if it is
+  // the old one because the partition has a second cell already, or because the cell came back to
+  // life, then there was a new version before.
+  bool is_current(const Key& key, const Found& at) const noexcept {
+    return at.cell != nullptr && at.cell->stamp() == at.stamp && view_for(key).is_still(at.version);
+  }
+
+  // Of the partition as it was found, if that is still current; else it is found anew.
+  Permit acquire(const Key& key, std::optional<Epoch> expected, Found& at);
 
   // With the shard's mutex held:
   Change publish(Shard& shard, Cell& cell, Epoch epoch, MigrationPhase phase,
@@ -439,6 +503,7 @@ class BasicPlacementTable {
 
 using PlacementTable = BasicPlacementTable<>;
 using MigrationInfo = BasicMigrationInfo<Placement>;
+using PartitionRef = BasicPartitionRef<std::string, Placement>;
 
 // ---------------------------------------------------------------------------------------------
 
@@ -727,49 +792,58 @@ void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
 template <PartitionKey Id, typename P>
 auto BasicPlacementTable<Id, P>::get(IdParameter id) const -> std::optional<PlacementAt> {
   const Key key = Traits::key(id);
-  Stamp stamp = Stamp::never_used();
-  Words origin{};
-  const bool found = view_for(key).lookup(key, [&](const Cell& cell, Stamp now) {
-    stamp = now;
-    origin = cell.placement(now.active());
-    return true;
-  });
-  if (!found || !stamp.is_live()) return std::nullopt;
-  return PlacementAt{from_words(origin), stamp.epoch(), stamp.phase()};
+  std::optional<PlacementAt> result;
+  get(key, result);
+  return result;
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::get_many(std::span<const IdView> ids,
+                                          std::span<std::optional<PlacementAt>> results) const {
+  assert(ids.size() == results.size());
+  constexpr std::size_t kAhead = 16;
+  std::array<std::uint64_t, kAhead> hashes{};
+  const std::size_t count = std::min(ids.size(), results.size());
+  for (std::size_t first = 0; first < count; first += kAhead) {
+    const std::size_t some = std::min(kAhead, count - first);
+    for (std::size_t i = 0; i < some; ++i) {
+      const Key key = Traits::key(ids[first + i]);
+      hashes[i] = key.hash;
+      view_for(key).prefetch_tags(key.hash);
+    }
+    for (std::size_t i = 0; i < some; ++i) {
+      views_[hashes[i] & shard_mask_].prefetch_cell(hashes[i]);
+    }
+    for (std::size_t i = 0; i < some; ++i) {
+      get(Key(typename Key::Id(ids[first + i]), hashes[i]), results[first + i]);
+    }
+  }
 }
 
 template <PartitionKey Id, typename P>
 WriteAdmission BasicPlacementTable<Id, P>::admit_write(IdParameter id, Epoch epoch) const {
   const Key key = Traits::key(id);
-  bool admitted = false;
-  const bool found = view_for(key).lookup(key, [&](const Cell&, Stamp now) {
-    admitted = now.is_open() && now.epoch() == epoch;
-    return true;
-  });
-  return found && admitted ? WriteAdmission::Admit : WriteAdmission::Reject;
+  const bool admitted = view_for(key).lookup(
+      key, [epoch](const Cell&, Stamp now) { return now.is_open() && now.epoch() == epoch; });
+  return admitted ? WriteAdmission::Admit : WriteAdmission::Reject;
 }
 
 template <PartitionKey Id, typename P>
 auto BasicPlacementTable<Id, P>::state(IdParameter id) const -> std::optional<StateAt> {
   const Key key = Traits::key(id);
   Snapshot snapshot;
-  const bool found = view_for(key).lookup(key, [&](const Cell& cell, Stamp now) {
+  const bool found = view_for(key).lookup(key, [&snapshot](const Cell& cell, Stamp now) {
     snapshot = Snapshot(cell, now);
-    return true;
+    return now.is_live();
   });
-  if (!found || !snapshot.stamp.is_live()) return std::nullopt;
+  if (!found) return std::nullopt;
   return StateAt{snapshot.state(), snapshot.stamp.epoch()};
 }
 
 template <PartitionKey Id, typename P>
 bool BasicPlacementTable<Id, P>::contains(IdParameter id) const {
   const Key key = Traits::key(id);
-  bool live = false;
-  const bool found = view_for(key).lookup(key, [&](const Cell&, Stamp now) {
-    live = now.is_live();
-    return true;
-  });
-  return found && live;
+  return view_for(key).lookup(key, [](const Cell&, Stamp now) { return now.is_live(); });
 }
 
 template <PartitionKey Id, typename P>
@@ -843,27 +917,31 @@ auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo
 // ---- counted writes ----
 
 template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> expected) -> Permit {
-  Shard& shard = shard_for(key);
+bool BasicPlacementTable<Id, P>::find(const Key& key, Found& at) const {
+  const Shard& shard = shard_for(key);
   const View& view = view_for(key);
+  at.version = view.version();
+  const bool found = view.lookup(key, [&at, &shard](const Cell& cell, Stamp now) {
+    at.stamp = now;
+    at.cell = &cell;
+    at.counter = &shard.counter(cell);
+    at.origin = cell.placement(now.active());
+    return now.is_live();
+  });
+  if (!found) at.cell = nullptr;
+  return found;
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> expected, Found& at)
+    -> Permit {
+  Shard& shard = shard_for(key);
   for (;;) {
-    const std::uint64_t version = view.version();
-    const Cell* found_at = nullptr;
-    Stamp stamp = Stamp::never_used();
-    Words origin{};
-    detail::WriteCounter* counter = nullptr;
-    const bool found = view.lookup(key, [&](const Cell& cell, Stamp now) {
-      found_at = &cell;
-      stamp = now;
-      origin = cell.placement(now.active());
-      counter = &shard.counter(cell);
-      return true;
-    });
-    if (!found || !stamp.is_live()) return Permit(WriteRefusal::UnknownPartition);
-    if (!stamp.is_open()) return Permit(WriteRefusal::Cutover);
-    if (expected && stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
-    const bool entered = counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *counter, clock_);
+    if (!is_current(key, at) && !find(key, at)) return Permit(WriteRefusal::UnknownPartition);
+    if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
+    if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
+    const bool entered = at.counter->enter();  // (P1)
+    detail::CountedWrite write(shard, *at.counter, clock_);
     if (!entered) {
       // The partition's erase is between closing the counter and publishing that it is gone. A
       // drain of the counter's next partition may have seen the count: it is woken as by a permit.
@@ -874,8 +952,8 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is
     // this partition's. The version says that the cell was not reused for it meanwhile, in
     // between with other words. If either is not so, `write` takes the count back.
-    if (found_at->is_still_in_total_order(stamp) && view.is_still(version)) {
-      return detail::TableAccess::permit(from_words(origin), stamp.epoch(), std::move(write));
+    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).is_still(at.version)) {
+      return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }
 }
@@ -1038,5 +1116,7 @@ void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
 
 }  // namespace v1
 }  // namespace placement
+
+#include "placement/partition_ref.hpp"  // IWYU pragma: export
 
 #endif  // PLACEMENT_PLACEMENT_TABLE_HPP_

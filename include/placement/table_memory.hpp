@@ -42,7 +42,7 @@ class TableMemory {
   // The content of [memory, memory + bytes), whole pages of 4096 bytes in a piece of at least
   // kDiscardableBytes, is not needed any more. Makes it read as zeros, keeps it readable and
   // writable at every moment, and returns true; or does nothing and returns false, and the table
-  // stores the zeros itself. Called with a shard's lock held, for at most 64 KiB at a time.
+  // stores the zeros itself. Called with a shard's lock held, for at most 16 KiB at a time.
   virtual bool discard(void* memory, std::size_t bytes) noexcept {
     static_cast<void>(memory);
     static_cast<void>(bytes);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A shard that grows while it is read (detail/shard_view.hpp, detail/shard.hpp): two arrays that
-// take turns, so that an array that was retired comes back with the same id at the same epoch in
-// the same cell. What is said and what is not: README.md. Each #ifdef takes one order away.
+// A shard that grows while it is read (detail/shard_view.hpp, detail/shard.hpp, tag_group.hpp): two
+// arrays that take turns, so that an array that was retired comes back with the same id at the same
+// epoch in the same cell. All ids have one tag. What is said and what is not: README.md. Each #ifdef takes one order away.
 #include "stamp.pml"
 
 #ifndef EPOCHS
@@ -11,7 +11,15 @@
 #ifndef GROWTHS
 #define GROWTHS 2
 #endif
-#define CELLS 2  // the capacity of each array; every id's home is 0
+#define CELLS 2  // the capacity of each array; every id's home is the first group
+#ifndef GROUP
+#define GROUP 1  // cells to a group: one, so that probes go on from group to group, or both
+#endif
+
+// A tag.
+#define EMPTY 0
+#define FREED 1
+#define TAKEN 2
 
 typedef Cell {
   byte stamp;
@@ -19,7 +27,8 @@ typedef Cell {
   byte word  // of the placement, which is called by the epoch at which it came
 };
 typedef Array {
-  Cell cell[CELLS]
+  Cell cell[CELLS];
+  byte tag[CELLS]
 };
 Array arrays[2];
 
@@ -45,13 +54,37 @@ inline note(epoch) {
 
 #define target (next != 0 -> next - 1 : array)
 
-// The first cell on the way that has no id; CELLS if there is none.
-inline free_slot(in_array) {
+// The first cell on the way that is not taken; CELLS if there is none.
+inline find_free(in_array) {
   at = 0;
   do
-  :: at < CELLS && HAS_ID(arrays[in_array].cell[at].stamp) -> at++
+  :: at < CELLS && arrays[in_array].tag[at] == TAKEN -> at++
   :: else -> break
   od
+}
+
+// The tag of a cell is set before its stamp accepts readers, and cleared after it accepts no more.
+#ifdef TAGS_AFTER_STAMP
+#define take_slot(in_array)
+#define tag_after_stamp(in_array) ; arrays[in_array].tag[at] = TAKEN
+#else
+#define take_slot(in_array) arrays[in_array].tag[at] = TAKEN;
+#define tag_after_stamp(in_array)
+#endif
+
+// If no probe went on past the group before, none needs to now: the cell is empty again.
+#if GROUP == 1
+#define group_has_empty(in_array) (arrays[in_array].tag[at] == EMPTY)
+#else
+#define group_has_empty(in_array) \
+  (arrays[in_array].tag[0] == EMPTY || arrays[in_array].tag[1] == EMPTY)
+#endif
+inline free_slot(in_array) {
+#ifdef FREES_WITHOUT_LOOKING
+  arrays[in_array].tag[at] = EMPTY
+#else
+  arrays[in_array].tag[at] = (group_has_empty(in_array) -> EMPTY : FREED)
+#endif
 }
 
 // Where `key` is: in array `a`, at cell `at`; CELLS if it is not there.
@@ -80,7 +113,7 @@ inline set(key) {
     if
     :: !was ->
        a = target;
-       free_slot(a)
+       find_free(a)
     :: else
     fi
   };
@@ -94,6 +127,7 @@ inline set(key) {
        generation = e
      }
   :: at < CELLS && !was ->
+     take_slot(a)
      arrays[a].cell[at].id = key;
      arrays[a].cell[at].word = e;
      atomic {
@@ -101,6 +135,7 @@ inline set(key) {
        change_takes_effect(key, e);
        generation = e
      }
+     tag_after_stamp(a)
   fi
 }
 
@@ -114,19 +149,7 @@ inline erase(key) {
        change_takes_effect(key, 0);
        generation = generation + 1
      };
-     // Vacant cells before one that was never used are as good as never used.
-     if
-#ifndef CLEANS_WITHOUT_LOOKING
-     :: arrays[a].cell[(at + 1) % CELLS].stamp != NEVER_USED -> skip
-#endif
-     :: else ->
-        do
-        :: arrays[a].cell[at].stamp == VACANT ->
-           arrays[a].cell[at].stamp = NEVER_USED;
-           at = (at + CELLS - 1) % CELLS
-        :: else -> break
-        od
-     fi
+     free_slot(a)
   fi
 }
 
@@ -137,23 +160,24 @@ inline apply(key) {
     first_a = a;
     first = at;
     a = target;
-    free_slot(a)
+    find_free(a)
   };
   if
   :: first == CELLS || at == CELLS -> skip
   :: first < CELLS && at < CELLS ->
      e = generation + 1;
+#if !defined(GIVES_WAY_FIRST) && !defined(DUPLICATES_UNDER_OLD_VERSION)
+     // Who passed the first cell's place before the id came there, and meets the second before
+     // the first gives way, would be ahead of the lookups that follow.
+     version++;
+#endif
+     take_slot(a)
      arrays[a].cell[at].id = key;  // duplicate
      arrays[a].cell[at].word = e;
 #ifdef GIVES_WAY_FIRST
      give_way();
      publish_duplicate(key)
 #else
-#ifndef DUPLICATES_UNDER_OLD_VERSION
-     // Who passed the first cell's place before the id came there, and meets the second before
-     // the first gives way, would be ahead of the lookups that follow.
-     version++;
-#endif
      publish_duplicate(key);
      give_way()
 #endif
@@ -173,6 +197,7 @@ inline publish_duplicate(key) {
     :: else
     fi
   }
+  tag_after_stamp(a)
 }
 
 inline give_way() {
@@ -190,6 +215,10 @@ inline give_way() {
   ;
   version++
 #endif
+  ;
+  d_step { second = at; at = first };
+  free_slot(first_a);
+  d_step { at = second; second = 0 }
 }
 
 #ifdef MOVED_BEFORE_NEXT
@@ -202,7 +231,8 @@ byte unpublished_next;
 inline move_cell() {
   if
   :: HAS_ID(arrays[array].cell[move_at].stamp) ->
-     d_step { free_slot(next_array) };
+     d_step { find_free(next_array) };
+     take_slot(next_array)
      arrays[next_array].cell[at].id = arrays[array].cell[move_at].id;
      arrays[next_array].cell[at].word = arrays[array].cell[move_at].word;
 #ifdef MOVED_BEFORE_CELL
@@ -212,7 +242,8 @@ inline move_cell() {
      stamp_moved = 0;
 #else
      arrays[next_array].cell[at].stamp = arrays[array].cell[move_at].stamp;
-     arrays[array].cell[move_at].stamp = MOVED;
+     arrays[array].cell[move_at].stamp = MOVED
+     tag_after_stamp(next_array);
 #endif
      move_at++
   :: else -> move_at++
@@ -223,11 +254,12 @@ inline scrub(in_array) {
   at = 0;
   do
   :: at < CELLS ->
-     arrays[in_array].cell[at].stamp = NEVER_USED;
+     arrays[in_array].tag[at] = EMPTY;
+     arrays[in_array].cell[at].stamp = VACANT;
      arrays[in_array].cell[at].id = 0;
      arrays[in_array].cell[at].word = 0;
      at++
-  :: else -> break
+  :: else -> at = 0; break
   od
 }
 
@@ -264,7 +296,7 @@ inline finish_growth() {
 // The holder of the mutex. A critical section is one or more of these: the model stops between any
 // two of them.
 active proctype Writer() {
-  byte e, a, at, first_a, first;
+  byte e, a, at, first_a, first, second;
   bit was;
 #ifdef MOVED_BEFORE_CELL
   byte stamp_moved;
@@ -304,6 +336,7 @@ active proctype Writer() {
 
 active proctype Reader() {
   byte v, in, i, s, w;
+  byte tags[GROUP];
   byte n;         // which of the two probes
 #ifdef CELL_LOADED_BEFORE_ARRAY
   byte early, guess;
@@ -325,7 +358,7 @@ start:
 #ifdef VERSION_LOADED_LATE  // version's first load relaxed: the array is loaded before it
      in = array;
      v = version;
-     goto probe;
+     goto group;
 #else
      v = version;
 #endif
@@ -357,14 +390,23 @@ arrays_of_view:
           fi
         }
      fi;
+group: skip;
+#if GROUP == 1
+     tags[0] = arrays[in].tag[i];
+#else
+     d_step { tags[0] = arrays[in].tag[0]; tags[1] = arrays[in].tag[1] };
+#endif
 probe:
+     if
+     :: tags[i % GROUP] != TAKEN -> goto next_cell
+     :: else
+     fi;
      s = cell_here.stamp;
 #ifdef CELL_LOADED_BEFORE_ARRAY
 stamp_loaded:
 #endif
      if
-     :: s == NEVER_USED -> goto end_of_probe
-     :: s == VACANT || s == MOVED -> goto next_cell
+     :: !HAS_ID(s) -> goto next_cell
      :: else
      fi;
      if
@@ -391,13 +433,15 @@ stamp_loaded:
      };
 next_cell:
      atomic {
+       s = 0;
        i++;
        if
-       :: i < CELLS -> goto probe
+       :: i % GROUP != 0 -> goto probe
+       :: i % GROUP == 0 && i < CELLS && !(tags[0] == EMPTY || tags[GROUP - 1] == EMPTY) ->
+          goto group
        :: else
        fi
      };
-end_of_probe:
 #ifdef VERSION_LOOKED_AT_EARLY  // `next` loaded relaxed, after the second look at the version
      if
      :: n == first_probe && version != v -> goto torn
@@ -406,8 +450,9 @@ end_of_probe:
 #endif
      atomic {
        i = 0;
-       s = 0;
        in = 0;
+       tags[0] = 0;
+       tags[GROUP - 1] = 0;
        if
        :: n == first_probe -> n = second_probe; goto arrays_of_view
        :: else
@@ -432,10 +477,10 @@ miss:
      };
 torn:
      atomic {
-       v = 0; in = 0; i = 0; s = 0; w = 0; n = first_probe;
+       v = 0; in = 0; i = 0; s = 0; w = 0; n = first_probe; tags[0] = 0; tags[GROUP - 1] = 0;
        goto start
      };
 done:
-     atomic { v = 0; in = 0; i = 0; s = 0; w = 0; n = 0 }
+     atomic { v = 0; in = 0; i = 0; s = 0; w = 0; n = 0; tags[0] = 0; tags[GROUP - 1] = 0 }
   od
 }

@@ -260,7 +260,7 @@ active proctype Writer() {
      unlock
   :: retired && late_stamp_of == 0 ->  // scrub_retired
      lock;
-     keep(1 - at_array, NEVER_USED);
+     keep(1 - at_array, VACANT);
      retired = 0;
      unlock
   :: !may_change && growths == GROWTHS && at_next == 0 && !retired -> break

@@ -97,17 +97,19 @@ variants cell "-DREADERS=2 -DEPOCHS=3" NO_SECOND_LOOK LOOKS_AGAIN_EARLY STAMP_LO
 
 row growth "2 epochs, 2 growths" passes -DEPOCHS=2 -DGROWTHS=2
 row growth "3 epochs, 1 growth" passes -DEPOCHS=3 -DGROWTHS=1
+row growth "one group, 2 epochs, 2 growths" passes -DGROUP=2 -DEPOCHS=2 -DGROWTHS=2
 if [[ "$long" -eq 1 ]]; then
   row growth "3 epochs, 3 growths" passes -DEPOCHS=3 -DGROWTHS=3
   row growth "4 epochs, 2 growths" passes -DEPOCHS=4 -DGROWTHS=2
   row growth "5 epochs, 1 growth" passes -DEPOCHS=5 -DGROWTHS=1
+  row growth "one group, 4 epochs, 2 growths" passes -DGROUP=2 -DEPOCHS=4 -DGROWTHS=2
 fi
 variants growth "-DEPOCHS=2 -DGROWTHS=2" NO_VERSION_CHECK_ON_MISS NO_VERSION_CHECK_ON_HIT \
   VERSION_LOADED_LATE VERSION_LOOKED_AT_EARLY VERSION_BEFORE_ARRAY NEXT_NONE_BEFORE_VERSION \
   NEXT_BEFORE_ARRAY MOVED_BEFORE_NEXT MOVED_BEFORE_CELL DUPLICATES_UNDER_OLD_VERSION \
-  GIVES_WAY_FIRST
+  GIVES_WAY_FIRST TAGS_AFTER_STAMP
 variants growth "-DEPOCHS=4 -DGROWTHS=0" GIVES_WAY_WITHOUT_VERSION GIVES_WAY_BEFORE_VERSION \
-  CLEANS_WITHOUT_LOOKING
+  FREES_WITHOUT_LOOKING
 # Not every order that the code keeps is needed by the rest: see README.md.
 for flag in SCRUBS_BEFORE_VERSION CELL_LOADED_BEFORE_ARRAY; do
   row growth "$flag" passes -DEPOCHS=2 -DGROWTHS=2 "-D$flag"

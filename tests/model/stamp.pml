@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Stamps, packed as in detail/stamp.hpp; a model's epochs fit a byte.
-#define NEVER_USED 0
-#define VACANT 16
-#define MOVED 32
+#define VACANT 0
+#define MOVED 16
 
 #define Settled 1
 #define Draining 2

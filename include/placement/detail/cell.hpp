@@ -5,12 +5,10 @@
 #ifndef PLACEMENT_DETAIL_CELL_HPP_
 #define PLACEMENT_DETAIL_CELL_HPP_
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -18,7 +16,9 @@
 
 #include "placement/detail/id_block.hpp"
 #include "placement/detail/partition_key.hpp"
+#include "placement/detail/prefetch.hpp"
 #include "placement/detail/stamp.hpp"
+#include "placement/detail/text_words.hpp"
 #include "placement/detail/word.hpp"
 #include "placement/table_memory.hpp"
 
@@ -79,22 +79,38 @@ class alignas(kCacheLine / 2) Cell {
     return stamp_.load(std::memory_order_seq_cst) == stamp.word();
   }
 
+  // Has the cell's last line fetched. Which placement will be read is known only when the stamp is
+  // there, so without this the two lines of a cell are waited for one after the other.
+  void prefetch_end() const noexcept { prefetch(id_.data() + kIdWords - 1); }
+
   // Which of the shard's counters is the partition's.
   [[nodiscard]] std::uint32_t counter() const noexcept {
     return static_cast<std::uint32_t>(label_.load(std::memory_order_acquire) >> 32);
   }
 
-  [[nodiscard]] Match matches(const NumberKey& key, const auto&) const noexcept {
-    return id_[0].load(std::memory_order_acquire) == key.number ? Match::Yes : Match::No;  // (4)
+  // Whether the cell has the id, one that does not need a block.
+  [[nodiscard]] bool matches_inline(const NumberKey& key) const noexcept {
+    return id_[0].load(std::memory_order_acquire) == key.id;  // (4)
+  }
+  [[nodiscard]] ABSL_ATTRIBUTE_ALWAYS_INLINE bool matches_inline(
+      const TextKey& key) const noexcept {
+    return has_label(label_of(key)) && equal(id_.data(), key);
   }
 
-  ABSL_ATTRIBUTE_ALWAYS_INLINE Match matches(const TextKey& key,
-                                             const auto& is_current) const noexcept {
-    const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_acquire));  // (4)
-    if (label != label_of(key)) return Match::No;
-    if (key.bytes.size() > kInlineBytes) [[unlikely]]
-      return matches_long(key, is_current);
-    return equal(id_.data(), key.bytes) ? Match::Yes : Match::No;
+  // The same for any id. `is_current()` tells whether what was read since the stamp belongs
+  // together.
+  [[nodiscard]] Match matches(const NumberKey& key, const auto&) const noexcept {
+    return matches_inline(key) ? Match::Yes : Match::No;
+  }
+  [[nodiscard]] Match matches(const TextKey& key, const auto& is_current) const noexcept {
+    if (!needs_block(key)) return matches_inline(key) ? Match::Yes : Match::No;
+    if (!has_label(label_of(key))) return Match::No;
+    const LongId id = long_id();
+    // The three words are one id's only if neither the stamp nor the array's version has moved on.
+    // That has to be known before the block is entered: what was read might be no address at all.
+    if (!is_current()) return Match::Torn;
+    if (id.hash != key.hash || id.size != key.id.size()) return Match::No;
+    return equal(id.block->words(), key) ? Match::Yes : Match::No;
   }
 
   // The placement in one of the two buffers: the active one is the origin.
@@ -124,9 +140,8 @@ class alignas(kCacheLine / 2) Cell {
       return false;  // a length of no id: the label was not yet this stamp's
     }
     text.resize(size);
-    for (std::size_t at = 0; at < size; at += 8) {
-      const std::uint64_t word = words[at / 8].load(std::memory_order_acquire);  // (4)
-      std::memcpy(text.data() + at, &word, std::min<std::size_t>(8, size - at));
+    for (std::size_t i = 0; i < words_for(size); ++i) {
+      put_text_word(text.data(), size, i, words[i].load(std::memory_order_acquire));  // (4)
     }
     return true;
   }
@@ -148,17 +163,17 @@ class alignas(kCacheLine / 2) Cell {
   // (C2). `block` holds the bytes of an id that does not fit, and is null otherwise.
   void store_id(const NumberKey& key, std::uint32_t counter, IdBlock*) noexcept {
     store_label(0, counter);
-    id_[0].store(key.number, std::memory_order_release);  // (3)
+    id_[0].store(key.id, std::memory_order_release);  // (3)
   }
   void store_id(const TextKey& key, std::uint32_t counter, IdBlock* block) noexcept {
     store_label(label_of(key), counter);
     if (block == nullptr) {
-      store_bytes(id_.data(), key.bytes);
+      store_text(id_.data(), key);
       return;
     }
-    store_bytes(block->words(), key.bytes);
+    store_text(block->words(), key);
     id_[0].store(reinterpret_cast<std::uintptr_t>(block), std::memory_order_release);  // (3)
-    id_[1].store(key.bytes.size(), std::memory_order_release);                         // (3)
+    id_[1].store(key.id.size(), std::memory_order_release);                            // (3)
     id_[2].store(key.hash, std::memory_order_release);                                 // (3)
   }
 
@@ -181,7 +196,7 @@ class alignas(kCacheLine / 2) Cell {
   [[nodiscard]] IdBlock* id_block(const NumberKey*) const noexcept { return nullptr; }
 
   [[nodiscard]] static constexpr bool needs_block(const TextKey& key) noexcept {
-    return key.bytes.size() > kInlineBytes;
+    return key.id.size() > kInlineBytes;
   }
   [[nodiscard]] static constexpr bool needs_block(const NumberKey&) noexcept { return false; }
 
@@ -193,12 +208,11 @@ class alignas(kCacheLine / 2) Cell {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_relaxed));
     const std::size_t size = label >> kLengthShift;
     if (size == kLongId) return long_id().hash;
-    std::array<char, kInlineBytes> bytes;
+    std::array<char, kInlineBytes> text;
     for (std::size_t i = 0; i < words_for(size); ++i) {
-      const std::uint64_t word = id_[i].load(std::memory_order_relaxed);
-      std::memcpy(bytes.data() + i * 8, &word, 8);
+      put_text_word(text.data(), size, i, id_[i].load(std::memory_order_relaxed));
     }
-    return TextKey(std::string_view(bytes.data(), size)).hash;
+    return TextKey(std::string_view(text.data(), size)).hash;
   }
 
  private:
@@ -212,44 +226,35 @@ class alignas(kCacheLine / 2) Cell {
     std::uint64_t hash;
   };
 
-  ABSL_ATTRIBUTE_NOINLINE Match matches_long(const TextKey& key,
-                                             const auto& is_current) const noexcept {
-    const LongId id = long_id();
-    // The three words are one id's only if neither the stamp nor the array's version has moved on.
-    // That has to be known before the block is entered: what was read might be no address at all.
-    if (!is_current()) return Match::Torn;
-    if (id.hash != key.hash || id.size != key.bytes.size()) return Match::No;
-    return equal(id.block->words(), key.bytes) ? Match::Yes : Match::No;
+  [[nodiscard]] bool has_label(std::uint32_t label) const noexcept {
+    return static_cast<std::uint32_t>(label_.load(std::memory_order_acquire)) == label;  // (4)
   }
 
   static constexpr std::uint32_t label_of(const TextKey& key) noexcept {
     const auto tag = static_cast<std::uint16_t>(key.hash >> 16);
-    const std::size_t size = key.bytes.size();
+    const std::size_t size = key.id.size();
     const std::uint32_t length = size <= kInlineBytes ? static_cast<std::uint32_t>(size) : kLongId;
     return (length << kLengthShift) | tag;
   }
 
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool equal(const Word* words,
-                                                 std::string_view bytes) noexcept {
-    std::uint64_t difference = 0;
-    const std::size_t whole = bytes.size() / 8;
-    for (std::size_t i = 0; i < whole; ++i) {
-      difference |=
-          words[i].load(std::memory_order_acquire) ^ word_at(bytes.data() + i * 8);  // (4)
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool equal(const Word* words, const TextKey& key) noexcept {
+    if (key.id.size() < 8) [[unlikely]] {
+      return key.id.size() == 0 || words[0].load(std::memory_order_acquire) ==  // (4)
+                                       short_text_word(key.id.data(), key.id.size());
     }
-    if (bytes.size() % 8 != 0) {
-      difference |= words[whole].load(std::memory_order_acquire) ^ last_word_of(bytes);  // (4)
+    const std::size_t last = words_for(key.id.size()) - 1;
+    std::uint64_t difference = words[last].load(std::memory_order_acquire) ^
+                               word_at(key.id.data() + key.id.size() - 8);  // (4)
+    for (std::size_t i = 0; i < last; ++i) {
+      difference |=
+          words[i].load(std::memory_order_acquire) ^ word_at(key.id.data() + 8 * i);  // (4)
     }
     return difference == 0;
   }
 
-  static void store_bytes(Word* words, std::string_view bytes) noexcept {
-    const std::size_t whole = bytes.size() / 8;
-    for (std::size_t i = 0; i < whole; ++i) {
-      words[i].store(word_at(bytes.data() + i * 8), std::memory_order_release);  // (3)
-    }
-    if (bytes.size() % 8 != 0) {
-      words[whole].store(last_word_of(bytes), std::memory_order_release);  // (3)
+  static void store_text(Word* words, const TextKey& key) noexcept {
+    for (std::size_t i = 0; i < words_for(key.id.size()); ++i) {
+      words[i].store(text_word(key.id.data(), key.id.size(), i), std::memory_order_release);  // (3)
     }
   }
 
@@ -273,8 +278,8 @@ class alignas(kCacheLine / 2) Cell {
 
   Word stamp_;
   Word label_;
-  std::array<Word, kIdWords> id_;
   std::array<std::array<Word, PlacementWords>, 2> placements_;
+  std::array<Word, kIdWords> id_;  // last, for a short one leaves its end, and a line, untouched
 };
 
 }  // namespace detail

@@ -31,7 +31,8 @@ namespace detail {
 // literal.
 class TextId {
  public:
-  TextId(const char* text) noexcept : bytes_(text) {}  // NOLINT: a parameter type converts
+  TextId(const char* text) noexcept  // NOLINT: a parameter type converts
+      : TextId(std::string_view(text)) {}
 
   template <typename Text>
     requires requires(const Text& text) {
@@ -39,12 +40,14 @@ class TextId {
       { text.size() } -> std::convertible_to<std::size_t>;
     }
   TextId(const Text& text) noexcept  // NOLINT: a parameter type converts
-      : bytes_(text.data(), text.size()) {}
+      : data_(text.data()), size_(text.size()) {}
 
-  [[nodiscard]] std::string_view bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const char* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
  private:
-  std::string_view bytes_;
+  const char* data_;
+  std::size_t size_;
 };
 
 // 64 bits on every machine; where a std::size_t has 32, the multiplication spreads them.
@@ -56,26 +59,31 @@ class TextId {
   }
 }
 
-// An id as the table looks for it: its hash, and what a cell that holds it has in its label. The
-// hash's low bits choose the shard, its high bits the home in an array, bits between are the tag.
+// An id as the table looks for it, with its hash: the low bits choose the shard, the high bits the
+// home in an array, others are the tag and the label.
 struct TextKey {
-  explicit TextKey(std::string_view text) noexcept
-      : bytes(text), hash(widen_hash(hash_text(text))) {}
+  using Id = TextId;
+
+  explicit TextKey(Id text) noexcept : TextKey(text, widen_hash(hash_text(text))) {}
+  TextKey(Id text, std::uint64_t hash_of_text) noexcept : id(text), hash(hash_of_text) {}
 
   // As abseil's own view: older releases hash the standard one with std::hash, which is slower.
-  static std::size_t hash_text(std::string_view text) noexcept {
+  static std::size_t hash_text(Id text) noexcept {
     return absl::Hash<absl::string_view>()(absl::string_view(text.data(), text.size()));
   }
 
-  std::string_view bytes;
+  Id id;
   std::uint64_t hash;
 };
 
 struct NumberKey {
-  explicit NumberKey(std::uint64_t id) noexcept
-      : number(id), hash(widen_hash(absl::Hash<std::uint64_t>()(id))) {}
+  using Id = std::uint64_t;
 
-  std::uint64_t number;
+  explicit NumberKey(Id number) noexcept
+      : NumberKey(number, widen_hash(absl::Hash<std::uint64_t>()(number))) {}
+  NumberKey(Id number, std::uint64_t hash_of_number) noexcept : id(number), hash(hash_of_number) {}
+
+  Id id;
   std::uint64_t hash;
 };
 
@@ -107,7 +115,7 @@ struct IdTraits<std::string> {
   using Owned = std::string;
   static constexpr std::size_t kMinWords = 5;  // a UUID's 36 characters, inline
 
-  static Key key(Parameter id) noexcept { return Key(id.bytes()); }
+  static Key key(Parameter id) noexcept { return Key(id); }
   static View view(const Owned& id) noexcept { return id; }
   static std::string print(View id) { return std::string(id); }
 };

@@ -19,6 +19,7 @@
 #include "placement/detail/mutex.hpp"
 #include "placement/detail/shard_view.hpp"
 #include "placement/detail/stamp.hpp"
+#include "placement/detail/tag_group.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/table_memory.hpp"
 
@@ -107,13 +108,13 @@ class Stock {
 };
 
 // One shard. Growth is incremental: when the array that takes inserts is 5/8 used, a new one is
-// installed beside it, and every change from then on moves the next 16 cells over, until the old
-// array is empty and is retired. A change therefore costs the same at every size.
+// installed beside it, and every change from then on moves the next four groups of cells over,
+// until the old array is empty and is retired. A change therefore costs the same at every size.
 //
-// Why the steps suffice: a new array starts at most 5/16 full, and an old one of no greater
-// capacity c is moved in c/16 changes, so when it is done the new one is at most 6/16 full, and a
-// further c/4 inserts pass before it asks for the next. A retired array is scrubbed within c/4
-// changes. So there are never more than two arrays at work and one being scrubbed.
+// Why the steps suffice: a new array starts at most 5/12 full, and an old one of no greater
+// capacity c is moved in c/32 changes, so when it is done the new one is less than half full, and a
+// further c/8 inserts pass before it asks for the next. A retired array is scrubbed within that. So
+// there are never more than two arrays at work and one being scrubbed.
 template <typename Cell, typename Key>
 class Shard : public ShardLock {
   using Array = CellArray<Cell>;
@@ -123,10 +124,11 @@ class Shard : public ShardLock {
   // A place in an array. Good until the mutex is released.
   struct Slot {
     Array array{0};
-    std::size_t index = 0;
+    std::size_t group = 0;
+    std::size_t index = 0;  // in the group
 
     explicit operator bool() const noexcept { return array.word() != 0; }
-    [[nodiscard]] Cell& cell() const noexcept { return array[index]; }
+    [[nodiscard]] Cell& cell() const noexcept { return array.cell(group, index); }
   };
 
   Shard() = default;
@@ -198,7 +200,7 @@ class Shard : public ShardLock {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Need need;
     if (must_grow()) {
-      const unsigned wanted = log2_for(occupied_ + 1);
+      const unsigned wanted = log2_for(occupied_);
       if (!(spare_.word() != 0 && spare_.log2_capacity() == wanted)) need.array_log2 = wanted;
     }
     if (Cell::needs_block(key)) {
@@ -220,7 +222,7 @@ class Shard : public ShardLock {
       if (!id_blocks_.has(size)) id_blocks_.adopt(stock.take_id_block());
       block = id_blocks_.take(size);
     }
-    const Slot slot = free_slot(target(), key.hash);
+    const Slot slot = take_slot(target(), key.hash);
     slot.cell().store_id(key, counters_.take(), block);
     ++occupied_;
     return slot;
@@ -235,22 +237,14 @@ class Shard : public ShardLock {
     if (block != nullptr) id_blocks_.give_back(block);
     counters_.give_back(counter);
     --occupied_;
-    // No probe goes beyond a cell that was never used, so a vacant one before it is on no id's
-    // way either, and is as good as never used itself.
-    std::size_t at = slot.index;
-    if (slot.array[(at + 1) & slot.array.mask()].stamp() != Stamp::never_used()) return;
-    while (slot.array[at].stamp() == Stamp::vacant()) {
-      slot.array[at].publish(Stamp::never_used());
-      if (slot.array == target()) --used_;
-      at = (at - 1) & slot.array.mask();
-    }
+    free_slot(slot);
   }
 
   // Begins to grow if an insert has to, which moves cells: returns whether slots are good no more.
   // Requires that need_for(key, stock) is nothing.
   bool grow_if_due(Stock<Cell>& stock) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (!must_grow()) return false;
-    begin_growth(log2_for(occupied_ + 1), stock);
+    begin_growth(log2_for(occupied_), stock);
     return true;
   }
 
@@ -260,7 +254,7 @@ class Shard : public ShardLock {
   // its reader would see epochs go back: so the version it began with has to be over before.
   [[nodiscard]] Slot duplicate(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     view_->renew_version();
-    const Slot slot = free_slot(target(), from.cell().hash_of(kAnyKey));
+    const Slot slot = take_slot(target(), from.cell().hash_of(kAnyKey));
     slot.cell().copy_content_of(from.cell());
     return slot;
   }
@@ -270,6 +264,7 @@ class Shard : public ShardLock {
   void give_way(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     view_->renew_version();
     from.cell().publish(Stamp::vacant());
+    free_slot(from);
   }
 
   // What is needed for room for `partitions` in all; nothing if the room is there.
@@ -277,7 +272,7 @@ class Shard : public ShardLock {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Need need;
     if (!is_growing() && partitions > limit(array_)) {
-      unsigned wanted = kLeastLog2;
+      unsigned wanted = Array::kLeastLog2;
       while (partitions > limit_of(wanted)) ++wanted;
       need.array_log2 = wanted;
     }
@@ -292,19 +287,21 @@ class Shard : public ShardLock {
     return !is_growing() && retired_.word() == 0;
   }
 
-  // Erases what is remembered as erased at epochs up to `up_to`, in a bounded number of cells from
-  // `at` on; sets `at` behind them. Returns where the cells end.
-  [[nodiscard]] std::size_t forget_erased(std::size_t& at, Epoch up_to) noexcept
+  // Erases what is remembered as erased at epochs up to `up_to`, in a bounded number of groups from
+  // `group` on; sets `group` behind them. Returns where the groups end.
+  [[nodiscard]] std::size_t forget_erased(std::size_t& group, Epoch up_to) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (is_growing()) return at + 1;  // after the growth
-    const std::size_t end = std::min(at + kMovedAtOnce, array_.capacity());
-    for (; at < end; ++at) {
-      const Slot slot{array_, at};
-      const Stamp stamp = slot.cell().stamp();
-      if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
-      if (counter(slot.cell()).close_if_idle()) erase(slot);
+    if (is_growing()) return group + 1;  // after the growth
+    const std::size_t end = std::min(group + kGroupsAtOnce, array_.groups());
+    for (; group < end; ++group) {
+      for (auto cells = array_.load_tags(group).taken(); cells; cells.drop_first()) {
+        const Slot slot{array_, group, cells.first()};
+        const Stamp stamp = slot.cell().stamp();
+        if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
+        if (counter(slot.cell()).close_if_idle()) erase(slot);
+      }
     }
-    return array_.capacity();
+    return array_.groups();
   }
 
   [[nodiscard]] bool has_permits_out() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -316,9 +313,8 @@ class Shard : public ShardLock {
 
  private:
   static constexpr const Key* kAnyKey = nullptr;  // chooses an overload by the kind of key
-  static constexpr unsigned kLeastLog2 = 4;
-  static constexpr std::size_t kMovedAtOnce = 16;
-  static constexpr std::size_t kScrubbedAtOnce = std::size_t{16} * CellArray<Cell>::kPage;
+  static constexpr std::size_t kGroupsAtOnce = 4;
+  static constexpr std::size_t kScrubbedAtOnce = std::size_t{4} * CellArray<Cell>::kPage;
 
   static constexpr std::size_t limit_of(unsigned log2_capacity) noexcept {
     return (std::size_t{1} << log2_capacity) / 8 * 5;
@@ -327,7 +323,7 @@ class Shard : public ShardLock {
     return array.is_nothing() ? 0 : limit_of(array.log2_capacity());
   }
 
-  static std::size_t id_bytes(const TextKey& key) noexcept { return key.bytes.size(); }
+  static std::size_t id_bytes(const TextKey& key) noexcept { return key.id.size(); }
   static std::size_t id_bytes(const NumberKey&) noexcept { return 0; }
 
   // The array that takes inserts.
@@ -339,36 +335,51 @@ class Shard : public ShardLock {
     return !is_growing() && used_ >= limit(array_);
   }
 
-  // The capacity at which `partitions` take at most half of the limit. Never a smaller one: an
-  // array that is full of vacant cells is replaced by one of its own size.
+  // The capacity at which `partitions` take at most two thirds of the limit. Never a smaller one:
+  // an array that is full of vacant cells is replaced by one of its own size.
   [[nodiscard]] unsigned log2_for(std::size_t partitions) const noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    unsigned log2 = array_.is_nothing() ? kLeastLog2 : array_.log2_capacity();
-    while (partitions > limit_of(log2) / 2) ++log2;
+    unsigned log2 = array_.log2_capacity();
+    while (partitions > limit_of(log2) / 3 * 2) ++log2;
     return log2;
   }
 
   static Slot find_in(Array array, const Key& key) noexcept {
     const std::size_t home = array.home(key.hash);
-    std::size_t at = home;
+    std::size_t group = home;
     do {
-      const Stamp stamp = array[at].stamp();
-      if (stamp == Stamp::never_used()) break;
-      if (stamp.has_id() && array[at].matches(key, [] { return true; }) == Match::Yes)
-        return {array, at};
-      at = (at + 1) & array.mask();
-    } while (at != home);
+      const TagGroup tags = array.load_tags(group);
+      for (auto cells = tags.candidates(key.hash); cells; cells.drop_first()) {
+        const Slot slot{array, group, cells.first()};
+        if (slot.cell().stamp().has_id() &&
+            slot.cell().matches(key, [] { return true; }) == Match::Yes) {
+          return slot;
+        }
+      }
+      if (tags.has_empty()) break;
+      group = array.group_after(group);
+    } while (group != home);
     return {};
   }
 
-  // The first cell on the way from the hash's home that has no id. There is one: an array is used
-  // to 5/8 at most.
-  Slot free_slot(Array array, std::uint64_t hash) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    for (std::size_t at = array.home(hash);; at = (at + 1) & array.mask()) {
-      const Stamp stamp = array[at].stamp();
-      if (stamp == Stamp::never_used()) ++used_;
-      if (stamp == Stamp::never_used() || stamp == Stamp::vacant()) return {array, at};
+  // The first free cell on the way from the hash's home; its tag is set, which must be so before
+  // its stamp accepts readers. There is one: an array is used to 3/4 at most.
+  Slot take_slot(Array array, std::uint64_t hash) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    for (std::size_t group = array.home(hash);; group = array.group_after(group)) {
+      const TagGroup tags = array.load_tags(group);
+      if (!tags.free()) continue;
+      const std::size_t index = tags.free().first();
+      if (tags.is_empty(index)) ++used_;
+      array.store_tags(group, tags.with_taken(index, hash));
+      return {array, group, index};
     }
+  }
+
+  // The cell's stamp accepts no readers any more.
+  void free_slot(Slot slot) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const TagGroup tags = slot.array.load_tags(slot.group).with_freed(slot.index);
+    slot.array.store_tags(slot.group, tags);
+    if (slot.array == target() && tags.is_empty(slot.index)) --used_;
   }
 
   void begin_growth(unsigned log2_capacity, Stock<Cell>& stock) noexcept
@@ -383,23 +394,24 @@ class Shard : public ShardLock {
   void install_next(Array next) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     next_ = next;
     used_ = 0;
-    move_at_ = array_.is_nothing() ? array_.capacity() : 0;
+    move_at_ = array_.is_nothing() ? array_.groups() : 0;
     view_->install_next(next);
     move_cells();
   }
 
   void move_cells() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    const std::size_t end = std::min(move_at_ + kMovedAtOnce, array_.capacity());
+    const std::size_t end = std::min(move_at_ + kGroupsAtOnce, array_.groups());
     for (; move_at_ < end; ++move_at_) {
-      Cell& from = array_[move_at_];
-      const Stamp stamp = from.stamp();
-      if (!stamp.has_id()) continue;
-      Cell& to = free_slot(next_, from.hash_of(kAnyKey)).cell();
-      to.copy_content_of(from);
-      to.publish(stamp);
-      from.publish(Stamp::moved());  // only now: what is not marked is authoritative
+      for (auto cells = array_.load_tags(move_at_).taken(); cells; cells.drop_first()) {
+        Cell& from = array_.cell(move_at_, cells.first());
+        const Stamp stamp = from.stamp();
+        Cell& to = take_slot(next_, from.hash_of(kAnyKey)).cell();
+        to.copy_content_of(from);
+        to.publish(stamp);
+        from.publish(Stamp::moved());  // only now: what is not marked is authoritative
+      }
     }
-    if (move_at_ == array_.capacity()) finish_growth();
+    if (move_at_ == array_.groups()) finish_growth();
   }
 
   void finish_growth() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -441,8 +453,8 @@ class Shard : public ShardLock {
   Array array_ ABSL_GUARDED_BY(mutex) = Array::nothing();  // as the view has it
   Array next_ ABSL_GUARDED_BY(mutex) = kNoArray;           // as the view has it
   std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
-  std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that had an id
-  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;         // cells of array_ before it are moved
+  std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that are not empty
+  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;         // groups of array_ before it are moved
   Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;  // scrubbed, of array_'s capacity or smaller
   Array retired_ ABSL_GUARDED_BY(mutex) = kNoArray;
   std::size_t scrubbed_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of retired_ that are clean

@@ -13,14 +13,20 @@
 #include "placement/detail/cell.hpp"
 #include "placement/detail/cell_array.hpp"
 #include "placement/detail/stamp.hpp"
+#include "placement/detail/tag_group.hpp"
 #include "placement/detail/word.hpp"
 
 namespace placement {
 inline namespace v1 {
 namespace detail {
 
-// Where a shard's cells are. Written at the two ends of a growth only, so it stays in the cache of
-// every core that reads; that is also why two views may share a line.
+// Where a shard's cells are. Written at the two ends of a growth only, and when a partition moves
+// to a second cell, so it stays in the cache of every core that reads; that is also why two views
+// may share a line.
+//
+// A cell's tag is set before its stamp first accepts readers, and cleared after it accepts no more,
+// both under the mutex and with release. So a group whose tags (acquire) leave a cell out did not
+// have the id in it.
 //
 // While a shard grows, `next` is the array that takes over. A cell of `array` that is not marked
 // moved is authoritative; what is marked moved is in `next`, for `next` was stored, and the cell
@@ -31,9 +37,9 @@ namespace detail {
 // A lookup loads the version (acquire) before `array`, and again after all else it has read. If
 // both are equal, then
 //   - the arrays it probed were not retired meanwhile: with a new version it would have loaded the
-//     new array, and if it met a scrubbed cell or a cleared `next`, both stored after (V1), the
-//     second load would have brought the new version. So what it missed was not there: an id that
-//     was there throughout had one cell throughout, in `array`, or moved from it to `next`;
+//     new array, and if it met a scrubbed tag or cell or a cleared `next`, all stored after (V1),
+//     the second load would have brought the new version. So what it missed was not there: an id
+//     that was there throughout had one cell throughout, in `array`, or moved from it to `next`;
 //   - the cell it hit was not scrubbed and filled again with the same id at the same epoch, the one
 //     case in which an equal stamp would prove nothing.
 // Memory that the system scrubbed (madvise) is not stored to by any thread; there the page fault
@@ -43,28 +49,61 @@ class alignas(kCacheLine / 2) ShardView {
   using Array = CellArray<Cell>;
 
  public:
-  // Finds the key's cell and calls `copy(cell, stamp)`, which reads what it needs and returns
-  // whether that can be used; it may be called several times, and the last call counts.
-  // Returns whether the key was there: exactly so at one instant between call and return.
+  // Finds the key's cell and returns what `read(cell, stamp)` says of it, a bool; or false, if the
+  // key has no cell: exactly so at one instant between call and return. `read` copies what the
+  // caller wants. It may be called several times; only the last call counts, and none does if the
+  // answer is false.
+  //
+  // What is inlined is the way that nearly all take: the first cell in question has the id, or none
+  // is in question. Nothing but that which `read` copies has to be in memory for it. The rest
+  // stands apart.
   //
   // Progress: lock-free. It starts over only if the cell was changed, or an array retired, while
   // it was being read; it never waits for a writer.
-  template <typename Key, typename Copy>
-  [[nodiscard]] bool lookup(const Key& key, Copy&& copy) const {
+  template <typename Key, typename Read>
+  [[nodiscard]] ABSL_ATTRIBUTE_ALWAYS_INLINE bool lookup(const Key& key, Read read) const {
+    if (Cell::needs_block(key)) [[unlikely]]
+      return lookup_everywhere<Key>(key.id, key.hash, read);
     const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
-    const Found found = probe(Array(array_.load(std::memory_order_acquire)), version, key, copy);
-    if (found == Found::Yes && is_still(version)) [[likely]]
-      return true;
-    if (found == Found::No && next_.load(std::memory_order_acquire) == 0 && is_still(version)) {
+    const Array array(array_.load(std::memory_order_acquire));
+    const std::size_t home = array.home(key.hash);
+    const TagGroup tags = array.load_tags(home);
+    if (const TagGroup::Cells candidates = tags.candidates(key.hash)) {
+      const Cell& cell = array.cell(home, candidates.first());
+      cell.prefetch_end();
+      const Stamp stamp = cell.stamp();
+      if (stamp.has_id() && cell.matches_inline(key)) [[likely]] {
+        const bool result = read(cell, stamp);
+        if (cell.is_still(stamp) && is_still(version)) [[likely]]
+          return result;
+      }
+    } else if (tags.has_empty() && next_.load(std::memory_order_acquire) == 0 &&
+               is_still(version)) {
       return false;
     }
-    return lookup_while_changing(key, copy);
+    return lookup_everywhere<Key>(key.id, key.hash, read);
   }
 
-  // Calls `visit(cell, stamp)` on the cells that can hold an id with a hash in [first, last],
-  // perhaps on others as well, and on an id's cell perhaps twice (once in each array). `visit`
-  // returns whether what it read can be used. Returns false if it was not, or an array was retired:
-  // then nothing counts. The cost is proportional to the cells of the range.
+  // Has the lines fetched that a lookup of the hash needs: first the tags, then, when those are
+  // there, the cell. For a caller with several lookups to make.
+  void prefetch_tags(std::uint64_t hash) const noexcept {
+    const Array array(array_.load(std::memory_order_acquire));
+    array.prefetch_tags(array.home(hash));
+  }
+  void prefetch_cell(std::uint64_t hash) const noexcept {
+    const Array array(array_.load(std::memory_order_acquire));
+    const std::size_t home = array.home(hash);
+    const TagGroup::Cells candidates = array.load_tags(home).candidates(hash);
+    if (!candidates) return;
+    const Cell& cell = array.cell(home, candidates.first());
+    prefetch(&cell);
+    cell.prefetch_end();
+  }
+
+  // Calls `visit(cell, stamp, is_current)` on the cells that can hold an id with a hash in
+  // [first, last], perhaps on others as well, and on an id's cell perhaps twice (once in each
+  // array). `visit` returns whether what it read can be used. Returns false if it was not, or an
+  // array was retired: then nothing counts. The cost is proportional to the cells of the range.
   template <typename Visit>
   [[nodiscard]] bool scan(std::uint64_t first, std::uint64_t last, Visit&& visit) const {
     const std::uint64_t version = version_.load(std::memory_order_acquire);
@@ -75,7 +114,7 @@ class alignas(kCacheLine / 2) ShardView {
     return is_still(version);
   }
 
-  // A hint: the capacity of the array that takes the inserts.
+  // A hint: the capacity of the array.
   [[nodiscard]] unsigned log2_capacity() const noexcept {
     return Array(array_.load(std::memory_order_relaxed)).log2_capacity();
   }
@@ -102,57 +141,68 @@ class alignas(kCacheLine / 2) ShardView {
   void install_next(Array next) noexcept { next_.store(next.word(), std::memory_order_release); }
 
  private:
-  enum class Found { No, Yes, Torn };
+  enum class Found {
+    No,
+    Torn,      // the cell changed meanwhile
+    Accepted,  // it is here, and so `read` said
+    Refused,
+  };
 
-  // All of a lookup. It stands apart so that a lookup in a shard at rest, inlined, stays small.
-  template <typename Key, typename Copy>
-  ABSL_ATTRIBUTE_NOINLINE bool lookup_while_changing(const Key& key, Copy&& copy) const {
+  // All of a lookup. The key comes in pieces, for those stay in registers until they are needed.
+  template <typename Key, typename Read>
+  ABSL_ATTRIBUTE_NOINLINE bool lookup_everywhere(typename Key::Id id, std::uint64_t hash,
+                                                 Read read) const {
+    const Key key(id, hash);
     for (;;) {
       const std::uint64_t version = version_.load(std::memory_order_acquire);  // pairs with (V1)
-      Found found = probe(Array(array_.load(std::memory_order_acquire)), version, key, copy);
+      Found found = probe(Array(array_.load(std::memory_order_acquire)), version, key, read);
       if (found == Found::No) {
         const std::uint64_t next = next_.load(std::memory_order_acquire);
-        if (next != 0) found = probe(Array(next), version, key, copy);
+        if (next != 0) found = probe(Array(next), version, key, read);
       }
-      if (found != Found::Torn && is_still(version)) return found == Found::Yes;
+      if (found != Found::Torn && is_still(version)) return found == Found::Accepted;
     }
   }
 
-  template <typename Key, typename Copy>
-  ABSL_ATTRIBUTE_ALWAYS_INLINE Found probe(Array array, std::uint64_t version, const Key& key,
-                                           Copy&& copy) const {
+  template <typename Key, typename Read>
+  Found probe(Array array, std::uint64_t version, const Key& key, const Read& read) const {
     const std::size_t home = array.home(key.hash);
-    std::size_t at = home;
+    std::size_t group = home;
     do {
-      const Cell& cell = array[at];
-      const Stamp stamp = cell.stamp();
-      if (stamp.has_id()) [[likely]] {
+      const TagGroup tags = array.load_tags(group);
+      for (auto cells = tags.candidates(key.hash); cells; cells.drop_first()) {
+        const Cell& cell = array.cell(group, cells.first());
+        const Stamp stamp = cell.stamp();
+        if (!stamp.has_id()) continue;
         const Match match =
             cell.matches(key, [&] { return cell.is_still(stamp) && is_still(version); });
-        if (match == Match::Yes) {
-          if (!copy(cell, stamp) || !cell.is_still(stamp)) return Found::Torn;
-          return Found::Yes;
-        }
+        if (match == Match::No) continue;
         if (match == Match::Torn) return Found::Torn;
-      } else if (stamp == Stamp::never_used()) {
-        return Found::No;
+        const bool result = read(cell, stamp);
+        if (!cell.is_still(stamp)) return Found::Torn;
+        return result ? Found::Accepted : Found::Refused;
       }
-      at = (at + 1) & array.mask();
-    } while (at != home);
+      if (tags.has_empty()) break;
+      group = array.group_after(group);
+    } while (group != home);
     return Found::No;
   }
 
   template <typename Visit>
   bool scan_array(Array array, std::uint64_t version, std::uint64_t first, std::uint64_t last,
                   Visit&& visit) const {
-    // Ids whose home is in the range stand there or after it, up to a cell that was never used.
+    // Ids whose home is in the range stand there or after it, up to a group that was never full.
     const std::size_t homes = array.home(last) - array.home(first) + 1;
-    for (std::size_t i = 0; i < array.capacity(); ++i) {
-      const Cell& cell = array[(array.home(first) + i) & array.mask()];
-      const Stamp stamp = cell.stamp();
-      if (stamp == Stamp::never_used() && i >= homes) break;
-      const auto is_current = [&] { return cell.is_still(stamp) && is_still(version); };
-      if (stamp.has_id() && (!visit(cell, stamp, is_current) || !is_current())) return false;
+    std::size_t group = array.home(first);
+    for (std::size_t i = 0; i < array.groups(); ++i, group = array.group_after(group)) {
+      const TagGroup tags = array.load_tags(group);
+      for (auto cells = tags.taken(); cells; cells.drop_first()) {
+        const Cell& cell = array.cell(group, cells.first());
+        const Stamp stamp = cell.stamp();
+        const auto is_current = [&] { return cell.is_still(stamp) && is_still(version); };
+        if (stamp.has_id() && (!visit(cell, stamp, is_current) || !is_current())) return false;
+      }
+      if (i + 1 >= homes && tags.has_empty()) break;
     }
     return true;
   }

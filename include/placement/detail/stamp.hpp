@@ -25,12 +25,10 @@ class Stamp {
  public:
   explicit constexpr Stamp(std::uint64_t word) noexcept : word_(word) {}
 
-  // No id was ever here: no probe for an id goes on past this cell. All-zero memory reads so.
-  [[nodiscard]] static constexpr Stamp never_used() noexcept { return Stamp(0); }
-  // The id that was here is gone, and a new one may come.
-  [[nodiscard]] static constexpr Stamp vacant() noexcept { return Stamp(std::uint64_t{1} << 4); }
+  // There is no id here, and one may come. All-zero memory reads so.
+  [[nodiscard]] static constexpr Stamp vacant() noexcept { return Stamp(0); }
   // The id that was here lives on in the next array.
-  [[nodiscard]] static constexpr Stamp moved() noexcept { return Stamp(std::uint64_t{2} << 4); }
+  [[nodiscard]] static constexpr Stamp moved() noexcept { return Stamp(std::uint64_t{1} << 4); }
 
   [[nodiscard]] static constexpr Stamp live(Epoch epoch, MigrationPhase phase,
                                             std::size_t active) noexcept {

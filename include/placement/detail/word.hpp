@@ -3,11 +3,7 @@
 #define PLACEMENT_DETAIL_WORD_HPP_
 
 #include <atomic>
-#include <bit>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <string_view>
 #include <type_traits>
 
 namespace placement {
@@ -53,38 +49,6 @@ class Word {
 };
 
 static_assert(std::is_trivial_v<Word> && sizeof(Word) == 8);
-
-[[nodiscard]] constexpr std::size_t words_for(std::size_t bytes) noexcept {
-  return (bytes + 7) / 8;
-}
-
-// Eight bytes as a word.
-[[nodiscard]] inline std::uint64_t word_at(const char* bytes) noexcept {
-  std::uint64_t word = 0;
-  std::memcpy(&word, bytes, 8);
-  return word;
-}
-
-// The bytes behind the last whole word, one to seven, padded with zeros. Without a copy of unknown
-// length where there is a shorter way.
-[[nodiscard]] inline std::uint64_t last_word_of(std::string_view bytes) noexcept {
-  const std::size_t left = bytes.size() % 8;
-  const char* const at = bytes.data() + bytes.size() - left;
-  if constexpr (std::endian::native == std::endian::little) {
-    if (bytes.size() >= 8) return word_at(at + left - 8) >> (8 * (8 - left));
-    // Two overlapping halves: both have the same bits where they overlap.
-    if (left >= 4) {
-      std::uint32_t low = 0;
-      std::uint32_t high = 0;
-      std::memcpy(&low, at, 4);
-      std::memcpy(&high, at + left - 4, 4);
-      return low | (std::uint64_t{high} << (8 * (left - 4)));
-    }
-  }
-  std::uint64_t word = 0;
-  std::memcpy(&word, at, left);
-  return word;
-}
 
 }  // namespace detail
 }  // namespace v1
