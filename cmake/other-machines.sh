@@ -85,13 +85,13 @@ run() {
   if [[ "$machine" == "libc++" ]]; then
     arguments=(-DCMAKE_CXX_COMPILER=clang++-19
       # std::stop_token is experimental in this release.
-      "-DCMAKE_CXX_FLAGS=-stdlib=libc++ -fexperimental-library"
+      "-DCMAKE_CXX_FLAGS=-O1 -stdlib=libc++ -fexperimental-library"
       -DCMAKE_DISABLE_FIND_PACKAGE_absl=ON "-DFETCHCONTENT_SOURCE_DIR_ABSL=$root/libc++/root/abseil"
       -DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON
       "-DFETCHCONTENT_SOURCE_DIR_GOOGLETEST=$root/libc++/root/googletest")
     targets=(--target placement_table_all_headers placement_table_two_units_test)
   else
-    arguments=("-DCMAKE_TOOLCHAIN_FILE=$PWD/cmake/other-machine.cmake"
+    arguments=(-DCMAKE_CXX_FLAGS=-O1 "-DCMAKE_TOOLCHAIN_FILE=$PWD/cmake/other-machine.cmake"
       "-DPLACEMENT_TABLE_MACHINE=$machine" "-DPLACEMENT_TABLE_MACHINE_ROOT=$root/$machine/root")
     if [[ "$short" -eq 1 ]]; then targets=(--target placement_table_all_headers); fi
   fi
@@ -107,7 +107,7 @@ run() {
     if [[ "$short" -eq 1 && ! " ${short_areas[*]} " =~ " $area " ]]; then continue; fi
     if [[ "${#targets[@]}" -gt 0 ]]; then targets+=("placement_table_${area}_test"); fi
   done
-  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo "${arguments[@]}" \
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=None "${arguments[@]}" \
     -DPLACEMENT_TABLE_BUILD_EXAMPLES=OFF -DPLACEMENT_TABLE_BUILD_BENCH=OFF \
     -DPLACEMENT_TABLE_INSTALL=OFF
   cmake --build "$build" -j "$jobs" "${targets[@]}"

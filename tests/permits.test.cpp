@@ -328,6 +328,17 @@ TEST_F(Permits, InQuarantineCountUntilTheTimeIsOver) {
   EXPECT_EQ(in_flight(), 0U);
 }
 
+TEST_F(Permits, AreQuarantinedOnTheirTablesClockAfterAnAssignment) {
+  table_.set("a", here());
+  WritePermit permit(WriteRefusal::UnknownPartition);
+  permit = table_.acquire_write("a");
+  permit.quarantine(absl::Seconds(10));
+  clock_.advance(absl::Seconds(10) - absl::Nanoseconds(1));
+  EXPECT_EQ(in_flight(), 1U);
+  clock_.advance(absl::Nanoseconds(1));
+  EXPECT_EQ(in_flight(), 0U);
+}
+
 TEST_F(Permits, InQuarantineHoldUpTheEraseUntilTheTimeIsOver) {
   table_.set("a", here());
   table_.acquire_write("a").quarantine(absl::Seconds(5));
