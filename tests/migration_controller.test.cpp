@@ -184,23 +184,6 @@ TEST_F(MigrationControllerTest, AbortsWhenAWriteOutlastsTheDrainDeadline) {
   EXPECT_EQ(phase(), MigrationPhase::Settled);
 }
 
-// Tells the time of another clock, and does something before that.
-class ClockWithAHook final : public Clock {
- public:
-  explicit ClockWithAHook(Clock& clock) : clock_(clock) {}
-
-  [[nodiscard]] absl::Time now() const noexcept override {
-    if (hook) hook();
-    return clock_.now();
-  }
-  void sleep_until(absl::Time time) override { clock_.sleep_until(time); }
-
-  std::function<void()> hook;
-
- private:
-  Clock& clock_;
-};
-
 TEST_F(MigrationControllerTest, WaitsForAWriteThatIsBackBeforeTheDrainDeadline) {
   WritePermit permit = table.acquire_write("p");
   ClockWithAHook asked(clock);
@@ -360,6 +343,22 @@ TEST_F(MigrationControllerTest, DoesNotAbortAMigrationThatSomeoneElseTookOver) {
   };
   const MigrationReport report = controller.run("p", destination, mover);
   EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(table.state("p")->state,
+            PartitionState::migrating(origin, elsewhere, MigrationPhase::Draining));
+}
+
+TEST_F(MigrationControllerTest, DoesNotCutOverAMigrationThatSomeoneElseTookOver) {
+  MigrationController controller(table, {}, clock);
+  const Placement elsewhere = Placement::dedicated_cluster(ClusterId("elsewhere"));
+  mover.on_copy = [&] {
+    EXPECT_TRUE(table.abort_migration("p"));
+    EXPECT_TRUE(table.begin_migration("p", elsewhere));
+    return Mover::Rest::Small;
+  };
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(report.step, MigrationStep::Cutover);
+  EXPECT_EQ(report.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(table.state("p")->state,
             PartitionState::migrating(origin, elsewhere, MigrationPhase::Draining));
 }

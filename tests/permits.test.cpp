@@ -542,6 +542,24 @@ TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
   }
 }
 
+TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
+  ClockWithAHook clock(Clock::system());
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  WritePermit permit = table.acquire_write("a");
+  std::atomic<bool> waits{false};
+  // The drain asks for the time under the shard's lock, which it gives up when it waits.
+  clock.hook = [&] {
+    waits = true;
+    waits.notify_all();
+  };
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  waits.wait(false);
+                  permit.quarantine(absl::Milliseconds(1));
+                }});
+}
+
 TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {
   constexpr int kRounds = static_cast<int>(work(2'000));
   for (int round = 0; round < kRounds; ++round) {
