@@ -119,7 +119,7 @@ class Tree:
 
     def configure(self):
         switch = self.source / "mutation_switch.hpp"
-        flags = f"-O1 -g0 -w -include {switch}"
+        flags = f"-O1 -g0 -w -D_GLIBCXX_ASSERTIONS -include {switch}"
         done = run(["cmake", "-S", str(self.source), "-B", str(self.build), "-G", "Ninja",
                     "-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_CXX_COMPILER={self.compiler}",
                     f"-DCMAKE_CXX_FLAGS={flags}", f"-DPLACEMENT_TABLE_SANITIZE={self.sanitize}",
@@ -521,6 +521,7 @@ def main():
     log(f"{len(suite.tests)} tests, unmutated, at {time.monotonic() - begin:.0f} s")
 
     redo = {"survived", "not reached"} if options.retry else set()
+    random.Random(options.seed).shuffle(chosen)  # so that a run that is cut short is a sample, too
     todo = [m for m in chosen if m.number not in out and
             (m.key not in results or results[m.key]["outcome"] in redo)]
     log(f"{len(chosen)} mutants, {len(todo)} to run")
