@@ -6,6 +6,7 @@
 #   cmake/setup.sh        for the presets dev, test, demo and bench
 #   cmake/setup.sh --ci   and for .ci/run: the other compilers, clang-tidy, clang-format, model
 #                         checker, coverage
+#   cmake/setup.sh --machines   and for cmake/other-machines.sh: cross compilers, qemu-user, libc++
 #
 # Elsewhere than on Debian it only says what is missing: a compiler, CMake 3.25 and Ninja are enough
 # for the tests, because CMake fetches a library that is not installed.
@@ -17,15 +18,19 @@ packages="g++ g++-12 cmake ninja-build
   libasio-dev redis-server redis-tools"
 ci_packages="clang-14 clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 python3
   graphviz spin gcovr"
+machines_packages="g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-s390x-linux-gnu qemu-user
+  clang-19 libc++-19-dev libc++abi-19-dev"
 
-case "${1:-}" in
-  "") ;;
-  --ci) packages="$packages $ci_packages" ;;
-  *)
-    echo "usage: cmake/setup.sh [--ci]" >&2
-    exit 2
-    ;;
-esac
+for argument; do
+  case "$argument" in
+    --ci) packages="$packages $ci_packages" ;;
+    --machines) packages="$packages $machines_packages" ;;
+    *)
+      echo "usage: cmake/setup.sh [--ci] [--machines]" >&2
+      exit 2
+      ;;
+  esac
+done
 
 if ! command -v apt-get >/dev/null 2>&1; then
   status=0

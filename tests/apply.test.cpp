@@ -95,6 +95,8 @@ TEST(Apply, RefusesTheZeroEpochAndThoseThatAreTooLarge) {
   EXPECT_FALSE(table.contains("a"));
   EXPECT_TRUE(table.apply("a", active(1), Epoch::max()));
   EXPECT_EQ(table.state("a"), (StateAt{active(1), Epoch::max()}));
+  EXPECT_TRUE(table.apply_erase("b", Epoch::max()));
+  EXPECT_FALSE(table.apply("b", active(1), Epoch::max()));
 }
 
 TEST(Apply, GoesFromEveryStateToEveryState) {

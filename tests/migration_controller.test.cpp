@@ -96,6 +96,20 @@ TEST_F(MigrationControllerTest, TellsTheProgressOfEveryStep) {
                                  MigrationStep::Finish, MigrationStep::Flip));
 }
 
+TEST_F(MigrationControllerTest, TellsTheProgressOfAResumeFromItsBegin) {
+  ASSERT_TRUE(table.begin_migration("p", destination));
+  ASSERT_TRUE(table.enter_cutover("p"));
+  MigrationController controller(table, {}, clock);
+  std::vector<MigrationStep> steps;
+  controller.on_progress(
+      [&](const MigrationProgress& progress) { steps.push_back(progress.step); });
+
+  ASSERT_TRUE(controller.resume("p", mover).ok());
+
+  EXPECT_THAT(steps, ElementsAre(MigrationStep::Begin, MigrationStep::Drain, MigrationStep::Barrier,
+                                 MigrationStep::Finish, MigrationStep::Flip));
+}
+
 TEST_F(MigrationControllerTest, RefusesAnUnknownPartitionAndDoesNotCallTheMover) {
   MigrationController controller(table, {}, clock);
   const MigrationReport report = controller.run("nobody", destination, mover);
@@ -168,6 +182,42 @@ TEST_F(MigrationControllerTest, AbortsWhenAWriteOutlastsTheDrainDeadline) {
   EXPECT_THAT(std::string(report.status.message()), HasSubstr("1 writes were still in flight"));
   EXPECT_EQ(mover.finishes, 0);
   EXPECT_EQ(phase(), MigrationPhase::Settled);
+}
+
+TEST_F(MigrationControllerTest, WaitsForAWriteThatIsBackBeforeTheDrainDeadline) {
+  WritePermit permit = table.acquire_write("p");
+  ClockWithAHook asked(clock);
+  MigrationController controller(table, {.drain_deadline = absl::Seconds(3)}, asked);
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Drain) return;
+    // The drain asks for the time when it has waited in vain.
+    asked.hook = [&] { permit.release(); };
+    clock.advance(absl::Seconds(3) - absl::Nanoseconds(1));
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_TRUE(report.ok()) << report;
+  EXPECT_EQ(report.drain, absl::Seconds(3) - absl::Nanoseconds(1));
+}
+
+TEST_F(MigrationControllerTest, AbortsADrainThatOutlastsTheWholeCutover) {
+  MigrationController controller(
+      table, {.drain_deadline = absl::Seconds(30), .max_cutover = absl::Seconds(5)}, clock);
+  const WritePermit permit = table.acquire_write("p");
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step == MigrationStep::Drain) clock.advance(absl::Seconds(5));
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Aborted);
+  EXPECT_EQ(report.step, MigrationStep::Drain);
+}
+
+TEST_F(MigrationControllerTest, FlipsInACutoverThatTakesJustAsLongAsItMay) {
+  MigrationController controller(table, {.max_cutover = absl::Seconds(5)}, clock);
+  mover.on_finish = [&] {
+    clock.advance(absl::Seconds(5));
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(controller.run("p", destination, mover).ok());
 }
 
 TEST_F(MigrationControllerTest, FinishesOnlyWhenEveryWriteIsBack) {
@@ -293,6 +343,22 @@ TEST_F(MigrationControllerTest, DoesNotAbortAMigrationThatSomeoneElseTookOver) {
   };
   const MigrationReport report = controller.run("p", destination, mover);
   EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(table.state("p")->state,
+            PartitionState::migrating(origin, elsewhere, MigrationPhase::Draining));
+}
+
+TEST_F(MigrationControllerTest, DoesNotCutOverAMigrationThatSomeoneElseTookOver) {
+  MigrationController controller(table, {}, clock);
+  const Placement elsewhere = Placement::dedicated_cluster(ClusterId("elsewhere"));
+  mover.on_copy = [&] {
+    EXPECT_TRUE(table.abort_migration("p"));
+    EXPECT_TRUE(table.begin_migration("p", elsewhere));
+    return Mover::Rest::Small;
+  };
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Superseded);
+  EXPECT_EQ(report.step, MigrationStep::Cutover);
+  EXPECT_EQ(report.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(table.state("p")->state,
             PartitionState::migrating(origin, elsewhere, MigrationPhase::Draining));
 }

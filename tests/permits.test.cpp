@@ -328,6 +328,17 @@ TEST_F(Permits, InQuarantineCountUntilTheTimeIsOver) {
   EXPECT_EQ(in_flight(), 0U);
 }
 
+TEST_F(Permits, AreQuarantinedOnTheirTablesClockAfterAnAssignment) {
+  table_.set("a", here());
+  WritePermit permit(WriteRefusal::UnknownPartition);
+  permit = table_.acquire_write("a");
+  permit.quarantine(absl::Seconds(10));
+  clock_.advance(absl::Seconds(10) - absl::Nanoseconds(1));
+  EXPECT_EQ(in_flight(), 1U);
+  clock_.advance(absl::Nanoseconds(1));
+  EXPECT_EQ(in_flight(), 0U);
+}
+
 TEST_F(Permits, InQuarantineHoldUpTheEraseUntilTheTimeIsOver) {
   table_.set("a", here());
   table_.acquire_write("a").quarantine(absl::Seconds(5));
@@ -522,8 +533,10 @@ TEST_F(Permits, WakeADrainWhenTheirQuarantineIsFoundToBeOver) {
 TEST_F(Permits, AreDrainedByThemselvesWhenTheirQuarantineEnds) {
   PlacementTable table;  // on the system's clock
   table.set("a", here());
+  const absl::Time end = Clock::system().now() + absl::Milliseconds(3);
   table.acquire_write("a").quarantine(absl::Milliseconds(3));
   EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture()));
+  EXPECT_GE(Clock::system().now(), end);
 }
 
 TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
@@ -536,6 +549,24 @@ TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
                   [&] { permit.quarantine(absl::Milliseconds(1)); }});
     EXPECT_TRUE(drained);
   }
+}
+
+TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
+  ClockWithAHook clock(Clock::system());
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  WritePermit permit = table.acquire_write("a");
+  std::atomic<bool> waits{false};
+  // The drain asks for the time under the shard's lock, which it gives up when it waits.
+  clock.hook = [&] {
+    waits = true;
+    waits.notify_all();
+  };
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  waits.wait(false);
+                  permit.quarantine(absl::Milliseconds(1));
+                }});
 }
 
 TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {

@@ -132,6 +132,7 @@ TEST(Reserve, OfMoreThanCanBeThrowsAndLeavesTheTableAsItWas) {
     NumberTable table{TableOptions{.shards = shards}};
     for (std::uint64_t id = 0; id < 100; ++id) table.set(id, id);
     for (const unsigned shift : {0U, 1U, 4U, 8U}) {
+      if (shift == 8 && sizeof(std::size_t) < 8) continue;  // 32 bits may have room
       EXPECT_THROW(table.reserve(std::numeric_limits<std::size_t>::max() >> shift), std::bad_alloc);
     }
     table.set(100, 100);

@@ -338,6 +338,9 @@ active proctype Reader() {
   byte v, in, i, s, w;
   byte tags[GROUP];
   byte n;         // which of the two probes
+#ifdef TAGS_LOADED_BEFORE_ARRAY
+  byte early, guess;
+#endif
   byte last = 0;  // the newest epoch it has seen
 #ifdef NEXT_BEFORE_ARRAY
 #define first_probe 1
@@ -360,8 +363,25 @@ start:
      v = version;
 #endif
 arrays_of_view:
+#ifdef TAGS_LOADED_BEFORE_ARRAY  // array's load relaxed: the first tags come before the address
      if
+     :: n == 0 && guess == 0 -> early = arrays[0].tag[0]; guess = 1
+     :: n == 0 && guess == 0 -> early = arrays[1].tag[0]; guess = 2
+     :: n == 0 && guess == 0
+     :: else
+     fi;
+#endif
+     if
+#ifdef TAGS_LOADED_BEFORE_ARRAY
+     :: n == 0 ->
+        in = array;
+        if
+        :: guess == in + 1 -> tags[0] = early; early = 0; guess = 0; goto probe
+        :: else -> early = 0; guess = 0
+        fi
+#else
      :: n == 0 -> in = array
+#endif
      :: n == 1 ->
         atomic {
           if
@@ -371,6 +391,12 @@ arrays_of_view:
         }
      fi;
 group: skip;
+#ifdef TAGS_LOADED_LATE  // tags loaded relaxed, after the second look at the version
+     if
+     :: version != v -> goto torn
+     :: else
+     fi;
+#endif
 #if GROUP == 1
      tags[0] = arrays[in].tag[i];
 #else
@@ -444,7 +470,8 @@ miss:
        fi;
 #endif
        if
-#if !defined(NO_VERSION_CHECK_ON_MISS) && !defined(VERSION_LOOKED_AT_EARLY)
+#if !defined(NO_VERSION_CHECK_ON_MISS) && !defined(VERSION_LOOKED_AT_EARLY) && \
+    !defined(TAGS_LOADED_LATE)
        :: version != v -> goto torn
 #endif
        :: else

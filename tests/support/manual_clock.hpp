@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include <absl/time/time.h>
 #include <placement/clock.hpp>
@@ -23,6 +24,23 @@ class ManualClock final : public Clock {
 
  private:
   std::atomic<std::int64_t> nanoseconds_{1'000'000'000};
+};
+
+// Tells the time of another clock, and does something before that.
+class ClockWithAHook final : public Clock {
+ public:
+  explicit ClockWithAHook(Clock& clock) : clock_(clock) {}
+
+  [[nodiscard]] absl::Time now() const noexcept override {
+    if (hook) hook();
+    return clock_.now();
+  }
+  void sleep_until(absl::Time time) override { clock_.sleep_until(time); }
+
+  std::function<void()> hook;
+
+ private:
+  Clock& clock_;
 };
 
 }  // namespace placement::test
