@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -151,7 +152,7 @@ class ReferenceTable {
     if (found->second.standing == Standing::Active || is_other(id, expected)) {
       return MigrationError::NotMigrating;
     }
-    return found->second.epoch = Epoch(++generation_);
+    return found->second.epoch = draw_epoch();
   }
   TransitionResult erase(const Id& id) { return perform(id, Operation::Erase, std::nullopt); }
 
@@ -162,7 +163,7 @@ class ReferenceTable {
     if (is_other(id, expected)) return MigrationError::NotMigrating;
     if (answer.refusal) return *answer.refusal;
     if (answer.needs_drain && writes_in_flight(id) != 0) return MigrationError::WritesInFlight;
-    const Epoch epoch(++generation_);
+    const Epoch epoch = draw_epoch();
     if (answer.next == Standing::Absent) {
       partitions_.erase(id);
       held_.erase(id);
@@ -209,6 +210,8 @@ class ReferenceTable {
     return StateAt{state_of(found->second), found->second.epoch};
   }
   Epoch current_epoch() const { return Epoch(generation_); }
+  // Whether no change of any partition has ever had it.
+  bool is_fresh(Epoch epoch) const { return !stamped_.contains(epoch); }
   // Of the partition's last change, where that is remembered; else zero.
   Epoch newest(const Id& id) const {
     if (const auto found = partitions_.find(id); found != partitions_.end()) {
@@ -393,7 +396,14 @@ class ReferenceTable {
   bool is_news(const Id& id, Epoch epoch) {
     if (epoch == Epoch::zero() || epoch > Epoch::max() || epoch <= newest(id)) return false;
     generation_ = std::max(generation_, epoch.value());
+    stamped_.insert(epoch);
     return true;
+  }
+
+  Epoch draw_epoch() {
+    const Epoch epoch(++generation_);
+    stamped_.insert(epoch);
+    return epoch;
   }
 
   std::map<Id, Partition> partitions_;
@@ -405,6 +415,7 @@ class ReferenceTable {
   std::vector<std::uint64_t> resumed_;
   absl::Time now_ = absl::UnixEpoch();
   std::uint64_t generation_ = 0;
+  std::set<Epoch> stamped_;
 };
 
 }  // namespace placement::test

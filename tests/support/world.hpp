@@ -24,6 +24,7 @@
 #include <vector>
 
 #include <absl/time/time.h>
+#include <placement/partition_ref.hpp>
 #include <placement/placement_table.hpp>
 
 #include "command.hpp"
@@ -136,7 +137,9 @@ std::string describe(const Command& command) {
     case Verb::CompleteMigration:
     case Verb::AbortMigration:
     case Verb::ClaimMigration:
+      return text + '(' + id + expected + ')';
     case Verb::AcquireWrite:
+      if (command.a % 2 != 0) text += " through a reference";
       return text + '(' + id + expected + ')';
     case Verb::Release:
       return text + " permit " + std::to_string(command.a);
@@ -177,11 +180,14 @@ std::string describe(const Command& command) {
     default:
       return text + '(' + id + ')';
   }
-  constexpr std::array<std::string_view, 8> kEpochs = {
-      "the next epoch",    "an epoch ahead",
-      "the table's epoch", "the partition's epoch",
-      "its next epoch",    "the epoch before its own",
-      "epoch 0",           "an epoch beyond the greatest"};
+  constexpr std::array<std::string_view, 8> kEpochs = {"the next epoch",
+                                                       "an epoch ahead",
+                                                       "the last that nothing has",
+                                                       "the partition's epoch",
+                                                       "the next after its own that nothing has",
+                                                       "the epoch before its own",
+                                                       "epoch 0",
+                                                       "an epoch beyond the greatest"};
   text += ", ";
   text += kEpochs[command.b / 3 % kEpochs.size()];
   return text + ')';
@@ -220,6 +226,7 @@ class World {
   void check_all() {
     for (std::size_t n = 0; n < kFewIds; ++n) check_partition(Kind::id(n));
     for_each(Visitor::Looks, 0);
+    get_many();
     migrations();
   }
 
@@ -234,6 +241,8 @@ class World {
       expect_same(table_->writes_in_flight(Kind::id(n)), std::size_t{0},
                   "writes in flight at the end");
     }
+    consulted_.clear();
+    neglected_.clear();
     table_.reset();
     expect_same(memory_.bytes(), std::size_t{0}, "bytes that the table did not give back");
   }
@@ -458,20 +467,27 @@ class World {
     }
   }
 
+  // A source gives no two changes one epoch, so one that the partition would take is a fresh one.
   Epoch applied_epoch(const Id& id, unsigned choice) const {
     const std::uint64_t now = reference_.current_epoch().value();
     const std::uint64_t own = reference_.newest(id).value();
+    std::uint64_t epoch = now + 1;
     switch (choice % 8) {
       case 0:
-        return Epoch(now + 1);
+        break;
       case 1:
-        return Epoch(now + 3);
+        epoch = now + 3;  // which leaves two for those that are late
+        break;
       case 2:
-        return Epoch(now);
+        while (epoch > own + 1 && !reference_.is_fresh(Epoch(epoch - 1))) --epoch;
+        epoch = epoch > own + 1 ? epoch - 1 : now + 1;
+        break;
       case 3:
         return Epoch(own);
       case 4:
-        return Epoch(own + 1);
+        epoch = own + 1;
+        while (!reference_.is_fresh(Epoch(epoch))) ++epoch;
+        break;
       case 5:
         return Epoch(own == 0 ? 0 : own - 1);
       case 6:
@@ -479,6 +495,7 @@ class World {
       default:
         return Epoch(Epoch::max().value() + 1);
     }
+    return Epoch(epoch);
   }
 
   bool set(const Id& id, const P& to) {
@@ -505,6 +522,13 @@ class World {
     expect_same(permit.epoch(), at->epoch, "the permit's epoch");
     permits_.push_back({id, std::move(permit)});
     if (permits_.size() > kMostPermits) release(0);
+  }
+
+  static Permit acquire(Table& table, const Id& id, std::optional<Epoch> expected) {
+    return expected ? table.acquire_write(id, *expected) : table.acquire_write(id);
+  }
+  static Permit acquire(typename Table::Ref& ref, std::optional<Epoch> expected) {
+    return expected ? ref.acquire_write(*expected) : ref.acquire_write();
   }
 
   Out take(std::size_t n) {
@@ -708,8 +732,10 @@ class World {
   // ---- reads ----
 
   // Without a look at the writes in flight: that one may change what it looks at.
-  void check_reads(const Id& id) const {
-    expect_same(table_->get(id), reference_.get(id), "get");
+  void check_reads(const Id& id) {
+    const auto at = reference_.get(id);
+    expect_same(table_->get(id), at, "get");
+    expect_same(ref(id, consulted_).get(), at, "get through a reference");
     expect_same(table_->state(id), reference_.state(id), "state");
     expect_same(table_->contains(id), reference_.contains(id), "contains");
     expect_same(table_->current_epoch(), reference_.current_epoch(), "current_epoch");
@@ -717,21 +743,46 @@ class World {
     const std::uint64_t own = reference_.newest(id).value();
     for (const std::uint64_t epoch :
          {std::uint64_t{0}, own - 1, own, own + 1, reference_.current_epoch().value()}) {
-      expect_same(table_->admit_write(id, Epoch(epoch)), reference_.admit_write(id, Epoch(epoch)),
-                  "admit_write");
+      const WriteAdmission admission = reference_.admit_write(id, Epoch(epoch));
+      expect_same(table_->admit_write(id, Epoch(epoch)), admission, "admit_write");
+      expect_same(ref(id, consulted_).admit_write(Epoch(epoch)), admission,
+                  "admit_write through a reference");
     }
   }
 
-  void check_partition(const Id& id) const {
+  void check_partition(const Id& id) {
     check_reads(id);
+    expect_same(ref(id, neglected_).get(), reference_.get(id), "get through an old reference");
     expect_same(table_->writes_in_flight(id), reference_.writes_in_flight(id), "writes_in_flight");
     expect_same(table_->held_writes(id), reference_.held_writes(id), "held_writes");
+  }
+
+  // Many at once, one that is not there among them, and one of them twice.
+  void get_many() const {
+    std::vector<Id> ids;
+    for (std::size_t n = 0; n < kFewIds; ++n) ids.push_back(Kind::id(n));
+    for (std::size_t n = 0; n < 20; ++n) ids.push_back(Kind::other(n));
+    ids.push_back(ids.front());
+    const std::vector<typename Table::IdView> views(ids.begin(), ids.end());
+    std::vector<std::optional<typename Table::PlacementAt>> results(ids.size());
+    table_->get_many(views, results);
+    for (std::size_t n = 0; n < ids.size(); ++n) {
+      expect_same(results[n], reference_.get(ids[n]), "get_many");
+    }
+  }
+
+  using Refs = std::map<Id, typename Table::Ref>;
+  typename Table::Ref& ref(const Id& id, Refs& refs) {
+    const auto found = refs.find(id);
+    return found != refs.end() ? found->second : refs.emplace(id, table_->ref(id)).first->second;
   }
 
   Sights& sights_;
   MeteredMemory memory_;
   ManualClock clock_;
   std::optional<Table> table_;
+  Refs consulted_;  // after every command on its partition
+  Refs neglected_;  // but for a look at everything
   Reference reference_{kMostHeld};
   std::list<Out> permits_;
   std::map<std::uint64_t, Held> held_;  // by number, in the order of their coming
