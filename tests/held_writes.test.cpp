@@ -375,6 +375,20 @@ TEST_F(HeldWrites, AreCountedForEachCutover) {
   EXPECT_EQ(table_.held_writes("nobody").count, 0U);
 }
 
+TEST_F(HeldWrites, AreCountedForEachCutoverThatIsApplied) {
+  const PartitionState cutover =
+      PartitionState::migrating(here(), there(), MigrationPhase::Cutover);
+  ASSERT_TRUE(table_.apply("a", cutover, Epoch(1)));
+  int resumed = 0;
+  const HoldTicket ticket = hold(resumed);
+  ASSERT_TRUE(table_.apply("a", cutover, Epoch(2)));
+  EXPECT_EQ(table_.held_writes("a").count, 1U) << "it is the same cutover";
+  ASSERT_TRUE(table_.apply("a", PartitionState::active(there()), Epoch(3)));
+  EXPECT_EQ(table_.held_writes("a").count, 1U);
+  ASSERT_TRUE(table_.apply("a", cutover, Epoch(4)));
+  EXPECT_EQ(table_.held_writes("a").count, 0U);
+}
+
 TEST_F(HeldWrites, OfAPartitionThatIsGoneAreNotThoseOfTheNextInItsCounter) {
   enter_cutover();
   int resumed = 0;

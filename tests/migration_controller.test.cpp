@@ -61,6 +61,7 @@ TEST_F(MigrationControllerTest, RunsThePhasesInOrderAndFlips) {
   std::vector<MigrationPhase> seen;
   mover.on_copy = [&] {
     seen.push_back(phase());
+    clock.advance(absl::Milliseconds(5));
     return mover.copies < 3 ? Mover::Rest::Large : Mover::Rest::Small;
   };
   mover.on_finish = [&] {
@@ -75,6 +76,7 @@ TEST_F(MigrationControllerTest, RunsThePhasesInOrderAndFlips) {
   EXPECT_TRUE(report.status.ok());
   EXPECT_EQ(report.copy_rounds, 3);
   EXPECT_EQ(report.step, MigrationStep::Flip);
+  EXPECT_EQ(report.draining, absl::Milliseconds(15));
   EXPECT_EQ(report.cutover, absl::Milliseconds(7));
   EXPECT_EQ(report.finish, absl::Milliseconds(7));
   EXPECT_EQ(report.epoch, table.current_epoch());
@@ -428,6 +430,13 @@ TEST_F(MigrationControllerTest, StepByStepTellsHowManyWritesAreOut) {
   EXPECT_EQ(std::get<WritesPending>(controller.complete("p")).count, 1U);
   two.reset();
   EXPECT_TRUE(std::holds_alternative<Epoch>(controller.complete("p")));
+}
+
+TEST_F(MigrationControllerTest, StepByStepKnowsNoPartitionThatIsNotThere) {
+  MigrationController controller(table, {}, clock);
+  EXPECT_EQ(controller.begin("nobody", destination), MigrationError::UnknownPartition);
+  EXPECT_EQ(controller.enter_cutover("nobody"), MigrationError::UnknownPartition);
+  EXPECT_EQ(controller.abort("nobody"), MigrationError::UnknownPartition);
 }
 
 TEST_F(MigrationControllerTest, StepByStepAbortsFromEitherPhase) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <new>
 #include <set>
 #include <span>
 #include <string>
@@ -162,6 +163,13 @@ TEST(TextIds, AMebibyteIsNotTooLong) {
   ids[4].push_back('\0');
   ids[5][ids[5].size() / 2] = '\0';
   expect_kept_apart(ids);
+}
+
+TEST(TextIds, OfMoreBytesThanThereCanBeHaveNoRoom) {
+  constexpr std::size_t kMost =
+      (std::numeric_limits<std::size_t>::max() / 4 + 1) - detail::IdBlock::kHeaderBytes;
+  EXPECT_EQ(detail::IdBlock::size_for(kMost), kMost + detail::IdBlock::kHeaderBytes);
+  EXPECT_THROW(static_cast<void>(detail::IdBlock::size_for(kMost + 1)), std::bad_alloc);
 }
 
 TEST(TextIds, TheRoomOfAnErasedIdDoesNotShowThroughTheNextOne) {

@@ -569,6 +569,24 @@ TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
                 }});
 }
 
+TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
+  ClockWithAHook clock(Clock::system());
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  WritePermit permit = table.acquire_write("a");
+  std::atomic<bool> waits{false};
+  clock.hook = [&] {
+    waits = true;
+    waits.notify_all();
+  };
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  waits.wait(false);
+                  EXPECT_FALSE(table.wait_until_drained("a", absl::InfinitePast()));
+                  permit.release();
+                }});
+}
+
 TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {
   constexpr int kRounds = static_cast<int>(work(2'000));
   for (int round = 0; round < kRounds; ++round) {
