@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Called by plots.sh with `data` and `out`.
-set terminal svg size 760,460 font "sans-serif,13" background "white"
+set terminal svg noenhanced size 760,460 font "sans-serif,13" background "white"
 set grid ytics lc rgb "#dddddd"
+set format "%.0f"
 set border 3
 set tics nomirror
 set key outside right top
@@ -31,7 +32,7 @@ plot for [i=0:blocks("threads_hot")-1] data."/threads_hot" index i using 1:2 tit
 unset multiplot
 
 set output out . "/latency-beside-flips.svg"
-set title "A lookup beside a thread that flips partitions without pause (100,000, Zipf)"
+set title "get beside a thread that flips without pause (100,000, Zipf)"
 set logscale xy
 set xrange [1.8:12000]
 set xtics ("p50" 2, "p90" 10, "p99" 100, "p99.9" 1000, "p99.99" 10000)
@@ -49,4 +50,4 @@ set xlabel ""
 set ylabel "bytes a partition"
 set style data histograms
 set style fill solid 0.8
-plot data."/memory" using 2:xtic(1) title "allocated", "" using 3 title "resident"
+plot data."/memory" using 2:xtic(1) title "allocated and not given back", "" using 3 title "resident"
