@@ -55,6 +55,9 @@ class Router {
   Migrations migrations_;
   Context context_;
 
+  // Before io_, hence destroyed after it: an accept that io_ has not delivered holds a client's
+  // socket, which is of its worker's context.
+  std::vector<std::unique_ptr<Worker>> workers_;
   asio::io_context io_;  // accepts, and handles signals
   asio::ip::tcp::acceptor acceptor_;
   asio::signal_set signals_;
@@ -62,7 +65,6 @@ class Router {
   std::uint16_t port_ = 0;
   bool shutting_down_ = false;
   std::size_t next_worker_ = 0;
-  std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
 };
 
