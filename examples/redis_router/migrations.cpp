@@ -322,10 +322,11 @@ bool Migrations::unless_running(std::string_view tenant, absl::FunctionRef<void(
 std::optional<Migrations::Status> Migrations::status(std::string_view tenant) const {
   const std::lock_guard lock(mutex_);
   if (const auto run = find_running(tenant)) return run->status();
-  for (auto run = recent_.rbegin(); run != recent_.rend(); ++run) {
-    if ((*run)->tenant() == tenant) return (*run)->status();
-  }
-  return std::nullopt;
+  // The newest of them: the list ends with it.
+  const auto last = std::find_if(recent_.rbegin(), recent_.rend(),
+                                 [&](const auto& run) { return run->tenant() == tenant; });
+  if (last == recent_.rend()) return std::nullopt;
+  return (*last)->status();
 }
 
 std::size_t Migrations::running() const {

@@ -117,7 +117,7 @@ absl::Status TenantMover::for_each_batch(MoverConnection& server, BatchTask task
 
 absl::StatusOr<std::size_t> TenantMover::remove_all(MoverConnection& server) {
   std::size_t removed = 0;
-  const absl::Status status = for_each_batch(server, [&](Batch keys) -> absl::Status {
+  absl::Status status = for_each_batch(server, [&](Batch keys) -> absl::Status {
     std::vector<std::string_view> request{"UNLINK"};
     request.insert(request.end(), keys.begin(), keys.end());
     server.append(request);

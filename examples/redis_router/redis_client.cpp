@@ -44,7 +44,7 @@ absl::StatusOr<int> connect_to(const addrinfo& address, absl::Time deadline) {
   if (fd < 0) return failure("socket", errno);
   int error = ::connect(fd, address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
   if (error == EINPROGRESS) {
-    if (const absl::Status waited = wait_for(fd, POLLOUT, deadline); !waited.ok()) {
+    if (absl::Status waited = wait_for(fd, POLLOUT, deadline); !waited.ok()) {
       ::close(fd);
       return waited;
     }

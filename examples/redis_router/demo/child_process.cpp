@@ -29,6 +29,7 @@ namespace {
 
 ChildProcess::ChildProcess(std::vector<std::string> command, const std::string& output_file) {
   std::vector<char*> args;
+  args.reserve(command.size() + 1);
   for (std::string& word : command) args.push_back(word.data());
   args.push_back(nullptr);
   const int output = ::open(output_file.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);

@@ -385,9 +385,11 @@ std::optional<DemoOptions> parse(int argc, char** argv) {
     const std::string_view value = argv[++i];
     if (flag == "--router") {
       options.router = value;
-    } else if (const auto number = parse_number<int>(value); !number || *number <= 0) {
-      return std::nullopt;
-    } else if (flag == "--seconds") {
+      continue;
+    }
+    const auto number = parse_number<int>(value);
+    if (!number || *number <= 0) return std::nullopt;
+    if (flag == "--seconds") {
       options.seconds = *number;
     } else if (flag == "--seed") {
       options.seed = static_cast<std::uint64_t>(*number);

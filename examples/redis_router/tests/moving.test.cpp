@@ -214,6 +214,7 @@ TEST_F(Moving, LosesNoWriteThatIsMadeMeanwhile) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> writers;
   std::vector<std::pair<int, int>> ends(2);
+  writers.reserve(ends.size());
   for (std::size_t w = 0; w < ends.size(); ++w) {
     writers.emplace_back([&, w] {
       auto client = connect();
