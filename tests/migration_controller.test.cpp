@@ -297,6 +297,42 @@ TEST_F(MigrationControllerTest, StopAbortsBetweenRounds) {
   EXPECT_EQ(phase(), MigrationPhase::Settled);
 }
 
+TEST_F(MigrationControllerTest, MakesARoundOfCopyingHoweverFewItMay) {
+  MigrationController controller(table, {.max_copy_rounds = 0}, clock);
+  EXPECT_TRUE(controller.run("p", destination, mover).ok());
+  EXPECT_EQ(mover.copies, 1);
+}
+
+TEST_F(MigrationControllerTest, StopAbortsBeforeTheCutover) {
+  MigrationController controller(table, {}, clock);
+  std::stop_source stop;
+  mover.on_copy = [&] {
+    stop.request_stop();
+    return Mover::Rest::Small;
+  };
+  const MigrationReport report = controller.run("p", destination, mover, stop.get_token());
+  EXPECT_EQ(report.outcome, MigrationOutcome::Aborted);
+  EXPECT_EQ(report.step, MigrationStep::Copy);
+  EXPECT_EQ(report.epoch, table.current_epoch());
+}
+
+TEST_F(MigrationControllerTest, StopAbortsDuringTheBarrierAndBeforeTheLastRound) {
+  for (const absl::Duration barrier : {absl::ZeroDuration(), absl::Seconds(2)}) {
+    MigrationController controller(table, {.write_barrier = barrier}, clock);
+    std::stop_source stop;
+    controller.on_progress([&](const MigrationProgress& progress) {
+      if (progress.step == MigrationStep::Barrier) stop.request_stop();
+    });
+    const absl::Time began = clock.now();
+    const MigrationReport report = controller.run("p", destination, mover, stop.get_token());
+    EXPECT_EQ(report.outcome, MigrationOutcome::Aborted);
+    EXPECT_EQ(report.step, MigrationStep::Barrier);
+    EXPECT_EQ(report.status.code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(clock.now(), began) << "it did not wait for the barrier's end";
+    EXPECT_EQ(mover.finishes, 0);
+  }
+}
+
 TEST_F(MigrationControllerTest, StopAbortsADrain) {
   MigrationController controller(table, {}, clock);
   const WritePermit permit = table.acquire_write("p");

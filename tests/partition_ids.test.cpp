@@ -95,19 +95,21 @@ TEST(TextIds, ThatAreHashedAlikeAreKeptApart) {
   constexpr std::uint64_t kBits = 0xFF00'0000'FFFF'0000;  // the home, the tag and the label
   constexpr std::size_t kTries = 100'000;
   for (const std::size_t length : {6U, 7U, 8U, 20U, 48U, 60U}) {
-    std::map<std::uint64_t, std::string> first_of;
-    std::vector<std::string> ids;
-    for (std::size_t n = 0; n < kTries && ids.size() < 8; ++n) {
-      std::string id = std::to_string(n);
-      id.insert(0, length - id.size(), 'x');
-      const std::uint64_t bits = detail::TextKey(detail::TextId(id)).hash & kBits;
-      const auto [found, is_new] = first_of.emplace(bits, id);
-      if (is_new) continue;
-      ids.push_back(found->second);
-      ids.push_back(std::move(id));
+    for (const bool at_the_end : {false, true}) {  // is where they differ
+      std::map<std::uint64_t, std::string> first_of;
+      std::vector<std::string> ids;
+      for (std::size_t n = 0; n < kTries && ids.size() < 8; ++n) {
+        std::string id = std::to_string(n);
+        id.insert(at_the_end ? 0 : id.size(), length - id.size(), 'x');
+        const std::uint64_t bits = detail::TextKey(detail::TextId(id)).hash & kBits;
+        const auto [found, is_new] = first_of.emplace(bits, id);
+        if (is_new) continue;
+        ids.push_back(found->second);
+        ids.push_back(std::move(id));
+      }
+      ASSERT_GE(ids.size(), 2U) << "of length " << length;
+      expect_kept_apart(ids);
     }
-    ASSERT_GE(ids.size(), 2U) << "of length " << length;
-    expect_kept_apart(ids);
   }
 }
 

@@ -569,6 +569,26 @@ TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
                 }});
 }
 
+TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
+  ClockWithAHook clock(clock_);
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  table.acquire_write("a").quarantine(absl::Hours(1));
+  std::atomic<bool> asks{false};
+  clock.hook = [&] {
+    asks = true;
+    asks.notify_all();
+  };
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  asks.wait(false);
+                  // Takes the shard's lock, so the drain waits by then.
+                  static_cast<void>(table.held_writes("a"));
+                  clock_.advance(absl::Hours(1));
+                  EXPECT_EQ(table.writes_in_flight("a"), 0U);
+                }});
+}
+
 TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
   ClockWithAHook clock(Clock::system());
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
