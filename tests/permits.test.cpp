@@ -627,6 +627,18 @@ TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {
 
 // ---- INV-P under contention ----
 
+// Nobody else may ever look at a partition that is erased.
+TEST_F(Permits, InAQuarantineThatIsOverDoNotKeepAnErasedPartitionRemembered) {
+  table_.set("a", here());
+  table_.acquire_write("a").quarantine(absl::Seconds(5));
+  ASSERT_TRUE(table_.apply_erase("a", Epoch(9)));
+  table_.forget_erased(Epoch(9));
+  EXPECT_FALSE(table_.apply("a", PartitionState::active(here()), Epoch(8)));
+  clock_.advance(absl::Seconds(5));
+  table_.forget_erased(Epoch(9));
+  EXPECT_TRUE(table_.apply("a", PartitionState::active(here()), Epoch(8)));
+}
+
 using NumberTable = BasicPlacementTable<std::uint64_t, ChecksummedPlacement>;
 
 // Waits, every 64th time, until the count goes on: so that threads meet on any machine.

@@ -1124,7 +1124,7 @@ void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
       shard.step();
       // In a new array the cells stand elsewhere.
       if (std::exchange(version, shard.view().version()) != shard.view().version()) at = 0;
-      end = shard.forget_erased(at, up_to);
+      end = shard.forget_erased(at, up_to, clock_);
     }
   }
 }

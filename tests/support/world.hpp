@@ -422,10 +422,6 @@ class World {
       case Verb::ForgetErased: {
         const std::uint64_t now = reference_.current_epoch().value();
         const Epoch up_to(now + 1 - std::min<std::uint64_t>(now + 1, command.a % 16));
-        // forget_erased does not see by itself that a quarantine is over; a look does.
-        for (std::size_t n = 0; n < kFewIds; ++n) {
-          static_cast<void>(table_->writes_in_flight(Kind::id(n)));
-        }
         table_->forget_erased(up_to);
         reference_.forget_erased(up_to);
         break;

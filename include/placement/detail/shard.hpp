@@ -13,6 +13,7 @@
 
 #include <absl/base/thread_annotations.h>
 
+#include "placement/clock.hpp"
 #include "placement/detail/cell.hpp"
 #include "placement/detail/cell_array.hpp"
 #include "placement/detail/id_block.hpp"
@@ -311,7 +312,8 @@ class Shard : public ShardLock {
 
   // Erases what is remembered as erased at epochs up to `up_to`, in a bounded number of groups from
   // `group` on; sets `group` behind them. Returns where the groups end.
-  [[nodiscard]] std::size_t forget_erased(std::size_t& group, Epoch up_to) noexcept
+  [[nodiscard]] std::size_t forget_erased(std::size_t& group, Epoch up_to,
+                                          const Clock& clock) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (is_growing()) return group + 1;  // after the growth
     const std::size_t end = std::min(group + kGroupsAtOnce, array_.groups());
@@ -320,7 +322,9 @@ class Shard : public ShardLock {
         const Slot slot{array_, group, cells.first()};
         const Stamp stamp = slot.cell().stamp();
         if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
-        if (counter(slot.cell()).close_if_idle()) erase(slot);
+        WriteCounter& writes = counter(slot.cell());
+        if (writes.end_quarantine(clock)) drained.SignalAll();  // nobody else may ever look
+        if (writes.close_if_idle()) erase(slot);
       }
     }
     return array_.groups();
