@@ -167,6 +167,22 @@ TEST(BoundedMemory, NoChangePopulatesMuchAtOnceAndAllIsPopulated) {
   EXPECT_LE(memory.most_populated_at_once(), std::size_t{64} << 10);
 }
 
+// The array that was being prepared is too small by then.
+TEST(BoundedMemory, ReserveWhileAGrowthIsPreparedDoesNotGrowIntoASmallerArray) {
+  CountingMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  std::uint64_t id = 0;
+  for (std::size_t populated = 0; populated == 0; ++id) {
+    table.set(id, {id, 0});
+    populated = memory.populated();
+  }
+  const std::uint64_t partitions = 16 * id;
+  table.reserve(partitions);
+  for (; id < 2 * partitions; ++id) table.set(id, {id, 0});
+  for (std::uint64_t n = 0; n < id; ++n) ASSERT_TRUE(table.contains(n));
+  EXPECT_EQ(table.size(), id);
+}
+
 TEST(BoundedMemory, ReservePopulatesWhatItAllocates) {
   CountingMemory memory;
   NumberTable table(TableOptions{.shards = 4, .memory = &memory});

@@ -306,7 +306,11 @@ class Shard : public ShardLock {
   // nothing is under way; else ask again after a step.
   [[nodiscard]] bool make_room(std::size_t partitions, Stock<Cell>& stock) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (!is_growing() && partitions > limit(array_)) install_next(stock.take_array());
+    if (!is_growing() && partitions > limit(array_)) {
+      // What was being prepared is no larger than this, and nobody was ever in it.
+      if (prepared_.word() != 0) keep_as_spare(std::exchange(prepared_, kNoArray));
+      install_next(stock.take_array());
+    }
     return !is_growing() && retired_.word() == 0;
   }
 
@@ -461,9 +465,14 @@ class Shard : public ShardLock {
     if (clean.log2_capacity() < array_.log2_capacity()) {
       own(clean);  // outgrown
     } else {
-      if (spare_.word() != 0) own(spare_);
-      spare_ = clean;
+      keep_as_spare(clean);
     }
+  }
+
+  // Clean, and used again only for a growth of just its capacity.
+  void keep_as_spare(Array clean) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (spare_.word() != 0) own(spare_);
+    spare_ = clean;
   }
 
   // An array that has no more use, kept because a late reader may still be in it.
