@@ -353,7 +353,7 @@ TEST(Churn, AWindowOfIdsOverManyLosesAndKeepsNothing) {
       ASSERT_EQ(table.get(id - kAlive + 1)->placement, id - kAlive + 1);
     }
     if (id % 20'000 == 0) expect_range(table, id < kAlive ? 0 : id - kAlive + 1, id + 1);
-    if (id == kMany / 4) arrays = memory.allocations(MemoryUse::Cells);
+    if (id == kMany / 2) arrays = memory.allocations(MemoryUse::Cells);
   }
   // What the churn used up is used again.
   EXPECT_EQ(memory.allocations(MemoryUse::Cells), arrays);

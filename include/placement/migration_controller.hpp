@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <version>
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
@@ -27,6 +28,11 @@
 #include "placement/epoch.hpp"
 #include "placement/migration.hpp"
 #include "placement/placement_table.hpp"
+
+#if !defined(__cpp_lib_jthread)
+#error \
+    "placement/migration_controller.hpp needs std::stop_token: libc++ before version 20 has it with -fexperimental-library only"
+#endif
 
 namespace placement {
 inline namespace v1 {

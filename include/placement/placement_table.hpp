@@ -206,9 +206,10 @@ class BasicPlacementTable {
   // Active -> absent. Refused with WritesInFlight as complete_migration is.
   TransitionResult erase(IdParameter id);
 
-  // Room for that many partitions in all, so that no `set` up to there allocates cells. The one
-  // method whose work is proportional to the table; still in short critical sections. Throws
-  // std::bad_alloc.
+  // Room for that many partitions in all, so that no `set` up to there allocates cells. It also
+  // ends a growth that is under way, during which lookups take longer: worth a call, even
+  // reserve(0), after the last of a great many sets. Proportional to the table, in short critical
+  // sections. Throws std::bad_alloc.
   void reserve(std::size_t partitions);
 
   // ---- reads ----
@@ -479,8 +480,6 @@ class BasicPlacementTable {
   Permit acquire(const Key& key, std::optional<Epoch> expected, Found& at);
 
   // With the shard's mutex held:
-  Change publish(Shard& shard, Cell& cell, Epoch epoch, MigrationPhase phase,
-                 std::size_t active) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
@@ -670,16 +669,6 @@ Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
 }
 
 template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::publish(Shard& shard, Cell& cell, Epoch epoch,
-                                         MigrationPhase phase, std::size_t active) noexcept
-    -> Change {
-  const Stamp before = cell.stamp();
-  cell.publish(Stamp::live(epoch, phase, active));
-  if (!before.is_live()) shard.count_live(1);
-  return Change{epoch, held_by(shard, cell, before, phase)};
-}
-
-template <PartitionKey Id, typename P>
 template <typename Decide>
 TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide decide) {
   const Key key = Traits::key(id);
@@ -695,8 +684,10 @@ TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide d
     const Stamp now = cell.stamp();
     const Decision decision = decide(shard, cell, now);
     if (decision.refusal) return *decision.refusal;
-    done = publish(shard, cell, draw_epoch(), decision.next,
-                   decision.flips ? 1 - now.active() : now.active());
+    const Epoch epoch = draw_epoch();
+    const std::size_t active = decision.flips ? 1 - now.active() : now.active();
+    cell.publish(Stamp::live(epoch, decision.next, active));
+    done = Change{epoch, held_by(shard, cell, now, decision.next)};
   }
   resume_held(shard, done);
   return done.epoch;

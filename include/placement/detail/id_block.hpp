@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <string_view>
+#include <utility>
 
 #include "placement/detail/word.hpp"
 #include "placement/table_memory.hpp"
@@ -62,12 +62,10 @@ static_assert(sizeof(IdBlock) <= IdBlock::kHeaderBytes);
 // A shard's blocks. All calls are made with the shard's mutex held, or by the destructor.
 class IdBlocks {
  public:
-  // A free block of that size, or null.
+  // A free block of that size. Requires that there is one.
   IdBlock* take(std::size_t size) noexcept {
     IdBlock*& head = free_[size_class(size)];
-    IdBlock* const block = head;
-    if (block != nullptr) head = block->next_free;
-    return block;
+    return std::exchange(head, head->next_free);
   }
 
   [[nodiscard]] bool has(std::size_t size) const noexcept {

@@ -375,10 +375,9 @@ class Shard : public ShardLock {
     return log2;
   }
 
+  // Ends at a group that is not full: no array is used to more than 3/4.
   static Slot find_in(Array array, const Key& key) noexcept {
-    const std::size_t home = array.home(key.hash);
-    std::size_t group = home;
-    do {
+    for (std::size_t group = array.home(key.hash);; group = array.group_after(group)) {
       const TagGroup tags = array.load_tags(group);
       for (auto cells = tags.candidates(key.hash); cells; cells.drop_first()) {
         const Slot slot{array, group, cells.first()};
@@ -387,14 +386,12 @@ class Shard : public ShardLock {
           return slot;
         }
       }
-      if (tags.has_empty()) break;
-      group = array.group_after(group);
-    } while (group != home);
-    return {};
+      if (tags.has_empty()) return {};
+    }
   }
 
   // The first free cell on the way from the hash's home; its tag is set, which must be so before
-  // its stamp accepts readers. There is one: an array is used to 3/4 at most.
+  // its stamp accepts readers.
   Slot take_slot(Array array, std::uint64_t hash) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     for (std::size_t group = array.home(hash);; group = array.group_after(group)) {
       const TagGroup tags = array.load_tags(group);

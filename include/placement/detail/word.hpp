@@ -49,6 +49,7 @@ class Word {
 };
 
 static_assert(std::is_trivial_v<Word> && sizeof(Word) == 8);
+static_assert(sizeof(void*) <= sizeof(Word), "placement_table keeps addresses in 64-bit words");
 
 }  // namespace detail
 }  // namespace v1
