@@ -26,6 +26,7 @@
 
 #include "support/checksummed_placement.hpp"
 #include "support/linearizability.hpp"
+#include "support/partition_calls.hpp"
 #include "support/partition_model.hpp"
 #include "support/preemption.hpp"
 #include "support/test_memory.hpp"
@@ -155,77 +156,43 @@ class Worker {
     call.thread = thread_;
     Op& op = call.operation;
     op.method = method;
-    const auto record = [&](auto&& act) {
-      call.called = clock_.next();
-      auto result = act();
-      call.returned = clock_.next();
-      using R = decltype(result);
-      if constexpr (std::is_same_v<R, Permit>) {
-        if (result) {
-          op.result = Granted<P>{result.placement(), result.epoch()};
-          permits_[which].push_back(std::move(result));
-        } else {
-          op.result = result.refusal();
-        }
-      } else {
-        op.result.template emplace<R>(result);
-      }
-      histories[which].push_back(call);
-      learn(which, call);
-    };
     switch (method) {
       case Method::Set:
-        op.placement = fresh_placement(which);
-        return record([&] { return TransitionResult(table_.set(id, *op.placement)); });
       case Method::BeginMigration:
         op.placement = fresh_placement(which);
-        return record([&] { return table_.begin_migration(id, *op.placement); });
+        break;
       case Method::EnterCutover:
-        op.epoch = perhaps_expected(which);
-        return record([&] { return table_.enter_cutover(id, op.epoch); });
       case Method::CompleteMigration:
-        op.epoch = perhaps_expected(which);
-        return record([&] { return table_.complete_migration(id, op.epoch); });
       case Method::AbortMigration:
-        op.epoch = perhaps_expected(which);
-        return record([&] { return table_.abort_migration(id, op.epoch); });
       case Method::ClaimMigration:
-        op.epoch = perhaps_expected(which);
-        return record([&] { return table_.claim_migration(id, op.epoch); });
-      case Method::Erase:
-        return record([&] { return table_.erase(id); });
-      case Method::Apply:
-        op.epoch = news(base);
-        op.state = fresh_state(which);
-        return record([&] { return table_.apply(id, *op.state, *op.epoch); });
-      case Method::ApplyErase:
-        op.epoch = news(base);
-        return record([&] { return table_.apply_erase(id, *op.epoch); });
-      case Method::Get:
-        return record([&] { return table_.get(id); });
-      case Method::AdmitWrite:
-        op.epoch = epochs_[which];
-        return record([&] { return table_.admit_write(id, *op.epoch); });
-      case Method::State:
-        return record([&] { return table_.state(id); });
-      case Method::Contains:
-        return record([&] { return table_.contains(id); });
       case Method::AcquireWrite:
         op.epoch = perhaps_expected(which);
-        return record([&] {
-          return op.epoch ? table_.acquire_write(id, *op.epoch) : table_.acquire_write(id);
-        });
+        break;
+      case Method::Apply:
+        op.state = fresh_state(which);
+        op.epoch = news(base);
+        break;
+      case Method::ApplyErase:
+        op.epoch = news(base);
+        break;
+      case Method::AdmitWrite:
+        op.epoch = epochs_[which];
+        break;
       case Method::Release:
         if (permits_[which].empty()) return;
-        record([&] {
-          permits_[which].back().release();
-          return std::monostate();
-        });
-        permits_[which].pop_back();
-        return;
+        break;
+      case Method::Erase:
+      case Method::Get:
+      case Method::State:
+      case Method::Contains:
       case Method::WritesInFlight:
-        return record([&] { return table_.writes_in_flight(id); });
+        break;
     }
+    call.called = clock_.next();
+    test::perform(table_, id, op, permits_[which]);
+    call.returned = clock_.next();
+    histories[which].push_back(call);
+    learn(which, call);
   }
 
   // The partition's last epoch that this thread saw, and of the table a change that it made.

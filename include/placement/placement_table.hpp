@@ -27,7 +27,6 @@
 
 #include <absl/base/attributes.h>
 #include <absl/functional/any_invocable.h>
-#include <absl/synchronization/mutex.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
 
@@ -550,7 +549,7 @@ class Event {
 
  private:
   Mutex mutex_;
-  absl::CondVar changed_;
+  CondVar changed_;
   bool raised_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -25,6 +25,8 @@ namespace placement {
 inline namespace v1 {
 namespace detail {
 
+using CondVar = absl::CondVar;
+
 // absl::Mutex under ThreadSanitizer's eyes. A distribution's libabsl is not instrumented, so the
 // sanitizer sees no edge between an unlock and the next lock and reports every guarded access.
 // acquire and release draw just those edges; a data race beside the lock is still reported.
@@ -51,7 +53,7 @@ class ABSL_LOCKABLE Mutex {
 
   // Waits on `changed`, giving the mutex up meanwhile, until a signal or `deadline`. May wake for
   // no reason. Returns true if the deadline has passed.
-  bool wait(absl::CondVar& changed, absl::Time deadline)
+  bool wait(CondVar& changed, absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     seen_by_tsan_before_unlock();
     const bool timed_out = changed.WaitWithDeadline(&mutex_, deadline);

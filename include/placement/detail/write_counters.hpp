@@ -13,7 +13,6 @@
 #include <utility>
 
 #include <absl/base/thread_annotations.h>
-#include <absl/synchronization/mutex.h>
 #include <absl/time/time.h>
 
 #include "placement/clock.hpp"
@@ -29,7 +28,7 @@ namespace detail {
 // What a shard shares with the permits on its partitions.
 struct alignas(kCacheLine) ShardLock {
   Mutex mutex;
-  absl::CondVar drained;  // signalled when an awaited counter has come to zero
+  CondVar drained;  // signalled when an awaited counter has come to zero
 };
 
 // How many writes are in flight on one partition. It has a cache line of its own, away from the
