@@ -313,7 +313,7 @@ TYPED_TEST(NumberIds, AllValuesAreKeptApartAndComeBackAsTheyAre) {
 
 TYPED_TEST(NumberIds, AreReportedInDecimal) {
   using Number = typename NumberOf<TypeParam>::Type;
-  BasicPlacementTable<TypeParam, int> table;
+  BasicPlacementTable<TypeParam, std::uint64_t> table;
   const auto id = static_cast<TypeParam>(std::numeric_limits<Number>::min());
   table.set(id, 1);
   ASSERT_TRUE(table.begin_migration(id, 2));

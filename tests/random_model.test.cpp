@@ -10,6 +10,7 @@
 #include <ostream>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -17,10 +18,10 @@
 #include <placement/placement_table.hpp>
 
 #include "support/command.hpp"
+#include "support/history.hpp"
 #include "support/kinds.hpp"
 #include "support/sanitizers.hpp"
 #include "support/threads.hpp"
-#include "support/world.hpp"
 
 namespace placement {
 namespace {
@@ -29,8 +30,8 @@ using test::below;
 using test::Command;
 using test::make_random;
 using test::Random;
+using test::Scale;
 using test::Sights;
-using test::World;
 
 // What RapidCheck generates, shrinks and shows.
 template <typename Kind>
@@ -101,37 +102,35 @@ TYPED_TEST(RandomModel, EveryHistoryIsThatOfTheReference) {
   Sights sights;
   const bool holds = rc::check([&] {
     const History<TypeParam> history = *any_history<TypeParam>();
-    test::run_history<TypeParam>(history.commands, history.shards, sights);
+    test::run_history<TypeParam>(history.commands, {.shards = history.shards}, sights);
   });
   EXPECT_TRUE(holds);
   if (holds) expect_interesting(sights);
 }
 
 template <typename Kind>
-void run_long(Random& random, std::size_t shards, Sights& sights) {
-  World<Kind> world(shards, sights);
-  const std::size_t steps = test::kSlow ? 3'000 : 20'000;
-  for (std::size_t step = 1; step <= steps; ++step) {
-    const auto byte = [&] { return static_cast<std::uint8_t>(below(random, 256)); };
+void run_long(Random& random, std::size_t steps, const Scale& scale, Sights& sights) {
+  std::vector<Command> commands;
+  const auto byte = [&] { return static_cast<std::uint8_t>(below(random, 256)); };
+  while (commands.size() < steps) {
     const std::uint8_t lot = byte();
     const std::uint8_t id = byte();
     const std::uint8_t a = byte();
-    const Command command = Command::decode(lot, id, a, byte());
-    try {
-      world.run(command);
-      if (step % 500 == 0) world.check_all();
-    } catch (const test::Mismatch& mismatch) {
-      FAIL() << "step " << step << ", " << test::describe<Kind>(command) << ": " << mismatch.what();
-    }
+    commands.push_back(Command::decode(lot, id, a, byte()));
   }
-  world.finish();
+  try {
+    test::run_history<Kind>(commands, scale, sights);
+  } catch (const test::Mismatch& mismatch) {
+    FAIL() << mismatch.what();
+  }
 }
 
 TYPED_TEST(RandomModel, ALongHistoryIsThatOfTheReference) {
   Random random = make_random();
   Sights sights;
   for (const std::size_t shards : {1U, 16U}) {
-    run_long<TypeParam>(random, shards, sights);
+    run_long<TypeParam>(random, test::kSlow ? 3'000 : 20'000,
+                        {.shards = shards, .check_all_after = 500}, sights);
     if (testing::Test::HasFailure()) return;
   }
   expect_interesting(sights);
@@ -141,6 +140,15 @@ TYPED_TEST(RandomModel, ALongHistoryIsThatOfTheReference) {
   EXPECT_GT(sights.too_many_held, 0U);
   EXPECT_GT(sights.failed_allocations, 0U);
   EXPECT_GT(sights.largest, 200U);
+}
+
+// Arrays so large that the memory of the next is prepared over several changes.
+TYPED_TEST(RandomModel, AHistoryOfALargeTableIsThatOfTheReference) {
+  Random random = make_random();
+  Sights sights;
+  run_long<TypeParam>(random, 1'500, {.crowd = 8, .check_all_after = 500}, sights);
+  constexpr bool kFewOthers = std::is_same_v<TypeParam, test::CollidingText>;
+  EXPECT_GT(sights.largest, kFewOthers ? 500U : 2000U);
 }
 
 }  // namespace

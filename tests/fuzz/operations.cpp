@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "../support/command.hpp"
+#include "../support/history.hpp"
 #include "../support/kinds.hpp"
-#include "../support/world.hpp"
 #include "require.hpp"
 
 namespace {
@@ -22,7 +22,7 @@ template <typename Kind>
 void run(const std::vector<Command>& commands, std::size_t shards) {
   placement::test::Sights sights;
   try {
-    placement::test::run_history<Kind>(commands, shards, sights);
+    placement::test::run_history<Kind>(commands, {.shards = shards}, sights);
   } catch (const placement::test::Mismatch& mismatch) {
     std::cerr << shards << " shards:\n"
               << placement::test::describe<Kind>(commands) << mismatch.what() << std::endl;

@@ -60,21 +60,25 @@ class Choices {
 // consistent here.
 class Scheduler {
  public:
-  using Program = std::function<void()>;
+  struct Thread {
+    std::function<void()> program;
+    std::size_t preemptions = 0;  // at most, of those in an execution
+    std::size_t every = 1;        // at every so many accesses only: less than all schedules
+  };
 
   Scheduler(Choices& choices, std::size_t preemptions)
       : choices_(choices), preemptions_(preemptions) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Runs all programs to their ends. False if they never get there: all that are left are blocked,
+  // Runs all threads to their ends. False if they never get there: all that are left are blocked,
   // or one goes on for ever. They are abandoned then, with all that they hold.
-  bool run(std::vector<Program> programs) {
+  bool run(std::vector<Thread> threads) {
     running_ = this;
-    while (stacks_.size() < programs.size()) {
+    while (stacks_.size() < threads.size()) {
       stacks_.push_back(std::make_unique_for_overwrite<std::byte[]>(kStackBytes));
     }
-    for (Program& program : programs) fibers_.push_back(std::make_unique<Fiber>(std::move(program)));
+    for (Thread& thread : threads) fibers_.push_back(std::make_unique<Fiber>(std::move(thread)));
     resume_another();
     running_ = nullptr;
     return !is_stuck_;
@@ -83,7 +87,8 @@ class Scheduler {
   // Who ran how many accesses, one after another.
   [[nodiscard]] std::string schedule() const {
     std::ostringstream out;
-    for (const Turn& turn : turns_) out << "thread " << turn.thread << ": " << turn.accesses << ", ";
+    for (const Turn& turn : turns_)
+      out << "thread " << turn.thread << ": " << turn.accesses << ", ";
     return out.str();
   }
 
@@ -103,10 +108,11 @@ class Scheduler {
 
  private:
   struct Fiber {
-    explicit Fiber(Program body) : program(std::move(body)) {}
+    explicit Fiber(Thread of) : thread(std::move(of)) {}
 
-    Program program;
+    Thread thread;
     ucontext_t context{};
+    std::size_t accesses = 0;
     bool has_begun = false;
     bool has_ended = false;
     std::function<bool()> is_ready;  // while it is blocked
@@ -126,12 +132,15 @@ class Scheduler {
   void before_access() {
     ++turns_.back().accesses;
     if (++accesses_ > kMostAccesses) give_up();
-    if (preemptions_ == 0) return;
+    Fiber& fiber = current();
+    if (++fiber.accesses % fiber.thread.every != 0) return;
+    if (preemptions_ == 0 || fiber.thread.preemptions == 0) return;
     const std::vector<std::size_t>& others = ready_but_for(current_);
     if (others.empty()) return;
     const std::size_t chosen = choices_.choose(1 + others.size());
     if (chosen == 0) return;
     --preemptions_;
+    --fiber.thread.preemptions;
     switch_to(others[chosen - 1]);
   }
 
@@ -188,7 +197,7 @@ class Scheduler {
   static void begin() {
     Scheduler& scheduler = *running_;
     scheduler.arrive(scheduler.current_);
-    scheduler.current().program();
+    scheduler.current().thread.program();
     scheduler.current().has_ended = true;
     scheduler.resume_another();
   }

@@ -15,7 +15,6 @@
 #include <optional>
 #include <set>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -28,35 +27,13 @@
 #include <placement/placement_table.hpp>
 
 #include "command.hpp"
+#include "history.hpp"
 #include "kinds.hpp"
 #include "manual_clock.hpp"
 #include "metered_memory.hpp"
 #include "reference_table.hpp"
 
 namespace placement::test {
-
-// The table and the reference do not answer alike.
-struct Mismatch : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// What happened in a history: that the interesting things happened at all.
-struct Sights {
-  std::size_t changes = 0;
-  std::size_t refusals = 0;
-  std::size_t flips = 0;
-  std::size_t flips_refused_for_writes = 0;
-  std::size_t permits = 0;
-  std::size_t quarantines = 0;
-  std::size_t held = 0;
-  std::size_t resumed = 0;
-  std::size_t cancelled = 0;
-  std::size_t too_many_held = 0;
-  std::size_t applied = 0;
-  std::size_t failed_allocations = 0;
-  std::size_t changed_during_for_each = 0;
-  std::size_t largest = 0;  // partitions
-};
 
 // ---- how things are shown ----
 
@@ -207,9 +184,11 @@ class World {
   using State = typename Table::State;
 
  public:
-  World(std::size_t shards, Sights& sights) : sights_(sights) {
-    table_.emplace(TableOptions{
-        .shards = shards, .max_held_writes = kMostHeld, .memory = &memory_, .clock = &clock_});
+  World(const Scale& scale, Sights& sights) : sights_(sights), crowd_(scale.crowd) {
+    table_.emplace(TableOptions{.shards = scale.shards,
+                                .max_held_writes = kMostHeld,
+                                .memory = &memory_,
+                                .clock = &clock_});
   }
   ~World() = default;  // after a mismatch; else after finish()
   World(const World&) = delete;
@@ -628,7 +607,7 @@ class World {
   // ---- many partitions ----
 
   void crowd(std::size_t count) {
-    for (; count > 0 && others_.size() < kMostOthers; --count) {
+    for (count *= crowd_; count > 0 && others_.size() < kMostOthers * crowd_; --count) {
       const Id id = Kind::other(next_other_++);
       if (others_present_.contains(id)) continue;
       if (!set(id, place(next_other_))) continue;
@@ -637,7 +616,7 @@ class World {
     }
   }
   void disperse(std::size_t count) {
-    for (; count > 0 && !others_.empty(); --count) {
+    for (count *= crowd_; count > 0 && !others_.empty(); --count) {
       if (!erase(others_.front())) fail("one of the others is not there");
       others_present_.erase(others_.front());
       others_.pop_front();
@@ -648,7 +627,8 @@ class World {
     const bool impossible = command.b % 16 == 15;
     const std::size_t failures = memory_.failures();
     try {
-      table_->reserve(impossible ? std::numeric_limits<std::size_t>::max() : command.a * 4U);
+      table_->reserve(impossible ? std::numeric_limits<std::size_t>::max()
+                                 : command.a * 4U * crowd_);
       if (impossible) fail("reserve found room for more than there can be");
     } catch (const std::bad_alloc&) {
       if (!impossible && memory_.failures() == failures) {
@@ -678,8 +658,10 @@ class World {
       ++visits;
       if (visitor == Visitor::Throws && visits > amount % 8) throw Stop();
       if (visitor == Visitor::Changes && visits <= 4) {
-        const std::size_t gone = std::min<std::size_t>(amount % 5, others_.size());
-        for (std::size_t n = 0; n < gone; ++n) throughout.erase(others_[n]);
+        const std::size_t gone = amount % 5U;
+        for (std::size_t n = 0; n < std::min(gone * crowd_, others_.size()); ++n) {
+          throughout.erase(others_[n]);
+        }
         disperse(gone);
         crowd(amount / 5U);
         ++sights_.changed_during_for_each;
@@ -787,27 +769,29 @@ class World {
   std::deque<Id> others_;
   std::set<Id> others_present_;
   std::size_t next_other_ = 0;
+  std::size_t crowd_;
 };
 
-// A history from an empty table to an empty table.
 template <typename Kind>
-void run_history(const std::vector<Command>& commands, std::size_t shards, Sights& sights) {
-  World<Kind> world(shards, sights);
+void run_history(const std::vector<Command>& commands, const Scale& scale, Sights& sights) {
+  World<Kind> world(scale, sights);
   std::size_t step = 0;
   try {
     for (const Command& command : commands) {
       ++step;
       world.run(command);
+      if (scale.check_all_after != 0 && step % scale.check_all_after == 0) world.check_all();
     }
     step = 0;
     world.finish();
   } catch (const Mismatch& mismatch) {
-    const std::string where = step == 0 ? "at the end" : "at step " + std::to_string(step);
+    const std::string where =
+        step == 0 ? "at the end"
+                  : "at step " + std::to_string(step) + ", " + describe<Kind>(commands[step - 1]);
     throw Mismatch(where + ": " + mismatch.what());
   }
 }
 
-// For the reader of a failing history.
 template <typename Kind>
 std::string describe(const std::vector<Command>& commands) {
   std::string text;

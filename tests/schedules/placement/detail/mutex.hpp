@@ -53,9 +53,8 @@ class ABSL_LOCKABLE Mutex {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     const std::uint64_t seen = changed.signals_;
     is_held_ = false;
-    test::Scheduler::block_until([this, &changed, seen] {
-      return changed.signals_ != seen && !is_held_;
-    });
+    test::Scheduler::block_until(
+        [this, &changed, seen] { return changed.signals_ != seen && !is_held_; });
     is_held_ = true;
     return false;
   }
