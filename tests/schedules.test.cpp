@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -67,8 +68,20 @@ struct TextIds {
 };
 struct LongTextIds {  // with a block
   using Id = std::string;
-  static Id make(std::uint64_t nth) { return std::string(60, 'x') + std::to_string(nth); }
-  static Id make_twin(std::uint64_t nth) { return TextIds::make(nth); }  // text where a block was
+  static Id make(std::uint64_t nth) {
+    const std::string digits = std::to_string(nth);
+    return std::string(kBytes - digits.size(), 'x') + digits;
+  }
+  // In the same cell, its two words are where the others have a block's address, and their length.
+  static Id make_twin(std::uint64_t nth) {
+    const std::array<std::uint64_t, 2> words = {nth, kBytes};
+    std::string id(sizeof words, '\0');
+    std::memcpy(id.data(), words.data(), sizeof words);
+    return id;
+  }
+
+ private:
+  static constexpr std::size_t kBytes = 70;
 };
 
 // The ids that the worlds are made of. `key` is the partition that all is about. In an array of 16
@@ -531,7 +544,7 @@ const Programs kTransitions = {{Set},
                                {Complete, Begin},
                                {Begin, Abort},
                                {Claim},
-                               {Erase},
+                               {Erase, SetTwin},
                                {Erase, Set},
                                {Erase, SetTwin, EraseTwin, Set}};
 const Programs kApplications = {{ApplyActive, ApplyDraining},
@@ -557,7 +570,8 @@ void explore_all(Surroundings surroundings, const std::vector<Standing>& standin
     std::vector<Thread> threads;
     for (const Threads& kind : kinds) {
       const std::size_t chosen = choices.choose(kind.programs.size());
-      threads.push_back({kind.programs[chosen], kind.preemptions + more_preemptions(), kind.every});
+      threads.push_back({kind.programs[chosen], kind.preemptions + more_preemptions(),
+                         kind.every * (kSlow ? 5 : 1)});
     }
     for (const Standing standing : standings) {
       executions +=
@@ -591,12 +605,19 @@ TYPED_TEST(Schedules, OfAWriteBesideApplications) {
 }
 TYPED_TEST(Schedules, OfAWriteWhileCellsMove) { explore_all<TypeParam>(kWrites, kMoves, 1); }
 
-// Twice, so that the cells come back to the array in which they were.
-TEST(SchedulesOfARead, FindTheCellsBackInTheirFirstArray) {
+// Twice, so that the cells come back to the array in which they were. A long program: it is not
+// preempted at every access, unless there is time.
+TEST(SchedulesOfAReader, FindTheCellsBackInTheirFirstArray) {
+  const auto churn_preempted_at_every = [](std::size_t some) {
+    return Threads{{{Churn, Churn}}, 1, more_preemptions() == 0 ? some : 1};
+  };
   const Threads read = {{{State}}, 2};
-  const Threads move = {{{Churn, Churn}}, 1, more_preemptions() == 0 ? 8U : 1U};
-  explore_all<NumberIds>(Surroundings::Alone, {Standing::Draining}, {read, move}, 3);
-  explore_all<LongTextIds>(Surroundings::Alone, {Standing::Draining}, {read, move}, 3);
+  const Threads scan = {{{ForEach}}, 2};
+  const std::vector<Standing> draining = {Standing::Draining};
+  explore_all<NumberIds>(Surroundings::Alone, draining, {read, churn_preempted_at_every(8)}, 3);
+  explore_all<LongTextIds>(Surroundings::Alone, draining, {read, churn_preempted_at_every(16)}, 3);
+  explore_all<NumberIds>(Surroundings::Alone, draining, {scan, churn_preempted_at_every(32)}, 3);
+  explore_all<LongTextIds>(Surroundings::Alone, draining, {scan, churn_preempted_at_every(64)}, 3);
 }
 
 TEST(SchedulesOfHeldWrites, LoseNoWakeUp) {

@@ -954,10 +954,10 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
       const MutexLock lock(shard.mutex);
       continue;
     }
-    // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is
-    // this partition's. The version says that the cell was not reused for it meanwhile, in
-    // between with other words. If either is not so, `write` takes the count back.
-    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).is_still(at.version)) {
+    // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is this
+    // partition's, for a stamp is of one change of one partition. If not, `write` takes the count
+    // back.
+    if (at.cell->is_still_in_total_order(at.stamp)) {
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }

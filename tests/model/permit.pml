@@ -24,7 +24,6 @@ typedef Buffers {
 Buffers cell[2];
 byte array;
 byte next;  // 0: none; else one more than which
-byte version;
 byte count[2];
 bit closed[2];
 bit mutex;
@@ -32,8 +31,7 @@ bit mutex;
 // The holder's store buffer, first in first out. What is in it, only the holder sees.
 #define AT_STAMP 0  // and 1
 #define AT_ARRAY 2
-#define AT_VERSION 3
-#define AT_NEXT 4
+#define AT_NEXT 3
 chan buffer = [4] of { byte, byte };
 // One store that keeps no order with the others (for a variant).
 byte late_stamp_of;  // 0: none; else one more than which cell
@@ -43,9 +41,8 @@ byte pending[ACQUIRERS];
 
 // The holder's own view.
 byte here;      // X's cell
-byte at_array;  // array, next, version as stored last
+byte at_array;  // array, next as stored last
 byte at_next;
-byte at_version;
 byte generation;
 byte growths;
 bit retired;
@@ -86,7 +83,6 @@ active proctype Memory() {
           :: else
           fi
        :: where == AT_ARRAY -> array = what
-       :: where == AT_VERSION -> version = what
        :: where == AT_NEXT -> next = what
        fi;
        where = 0;
@@ -252,9 +248,7 @@ active proctype Writer() {
      lock;
      at_array = at_next - 1;
      at_next = 0;
-     at_version++;
      keep(AT_ARRAY, at_array);
-     keep(AT_VERSION, at_version);
      keep(AT_NEXT, 0);
      retired = 1;
      unlock
@@ -272,11 +266,10 @@ end:
 // acquire_write(X), the write, and the permit's release, again and again. The lookup is one step:
 // that it may be taken so is what growth.pml and cell.pml say.
 proctype Acquirer(byte me) {
-  byte v, c, s, p, k;
+  byte c, s, p, k;
   bit good;
   do
-  :: v = version;
-     atomic {
+  :: atomic {
        c = array;
        if
        :: !HAS_ID(stamp[c]) && next != 0 -> c = next - 1
@@ -322,14 +315,6 @@ proctype Acquirer(byte me) {
        good = (IS_OPEN(now) && p == origin && k == counter);
        out++
      };
-#ifndef ACQUIRES_WITHOUT_VERSION
-     atomic {
-       if
-       :: version != v -> out--; goto uncount
-       :: else
-       fi
-     };
-#endif
      assert(good);
 #ifdef LEAVES_BEFORE_THE_WRITE  // no release in leave()
      atomic { assert(count[k] > 0); count[k]--; out-- };
@@ -365,7 +350,7 @@ refused:
      };
      atomic { !mutex && empty(buffer) };
 done:
-     atomic { v = 0; c = 0; s = 0; p = 0; k = 0; good = 0 }
+     atomic { c = 0; s = 0; p = 0; k = 0; good = 0 }
   od
 }
 
