@@ -3,11 +3,12 @@
 #
 # Builds the tests for other machines and runs them under qemu-user. Needs cmake/setup.sh --machines
 # (Debian's cross compilers and qemu-user). abseil, GoogleTest and RapidCheck for each machine are
-# Debian's packages, unpacked below build/, so the system stays as it is.
+# Debian's packages, unpacked once below ${XDG_CACHE_HOME:-~/.cache}/placement_table, so the system
+# stays as it is.
 #
 #   cmake/other-machines.sh [--short] [arm64] [armhf] [s390x] [libc++]
 #
-#   --short   without the tests that run several threads for seconds
+#   --short   a few tests, and of those none that run several threads for seconds
 #   libc++    on this machine, with clang and LLVM's standard library. abseil and GoogleTest are built
 #             from Debian's sources; tests that use RapidCheck are left out, for Debian's is built
 #             with the other library
@@ -17,10 +18,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-root="$PWD/build/machines"
+libraries="${XDG_CACHE_HOME:-$HOME/.cache}/placement_table"
 packages=(libabsl-dev libabsl20220623 libgtest-dev libgmock-dev librapidcheck-dev)
 sources=(abseil googletest)
-short_areas=(apply held_writes partition_ids permits state_machine table value_types)
+short_areas=(permits state_machine table value_types)
 jobs="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
 
 short=0
@@ -37,10 +38,10 @@ for argument in "$@"; do
 done
 if [[ "${#machines[@]}" -eq 0 ]]; then machines=(arm64 armhf s390x libc++); fi
 
-# apt_for <machine> <kind> <argument>...: apt-get with its state below build/, for that machine and
-# that kind of source (deb, deb-src).
+# apt_for <machine> <kind> <argument>...: apt-get with a state of its own, for that machine and that
+# kind of source (deb, deb-src).
 apt_for() {
-  local state="$root/$1/apt" architecture="$1" kind="$2"
+  local state="$libraries/$1/apt" architecture="$1" kind="$2"
   if [[ "$1" == "libc++" ]]; then architecture="$(dpkg --print-architecture)"; fi
   shift 2
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
@@ -58,7 +59,7 @@ apt_for() {
 
 # The libraries of <machine>, unpacked once; for libc++, their sources.
 fetch() {
-  local directory="$root/$1" archive
+  local directory="$libraries/$1" archive
   if [[ -e "$directory/complete" ]]; then return; fi
   rm -rf "$directory/root" "$directory/archives"
   mkdir -p "$directory/root" "$directory/archives"
@@ -79,20 +80,20 @@ fetch() {
 }
 
 run() {
-  local machine="$1" build="$root/$1/build" source area arguments=() targets=() filter=()
+  local machine="$1" build="build/machines/$1" source area arguments=() targets=() filter=()
   printf '=== %s\n' "$machine"
   fetch "$machine"
   if [[ "$machine" == "libc++" ]]; then
     arguments=(-DCMAKE_CXX_COMPILER=clang++-19
       # std::stop_token is experimental in this release.
       "-DCMAKE_CXX_FLAGS=-O1 -stdlib=libc++ -fexperimental-library"
-      -DCMAKE_DISABLE_FIND_PACKAGE_absl=ON "-DFETCHCONTENT_SOURCE_DIR_ABSL=$root/libc++/root/abseil"
+      -DCMAKE_DISABLE_FIND_PACKAGE_absl=ON "-DFETCHCONTENT_SOURCE_DIR_ABSL=$libraries/libc++/root/abseil"
       -DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON
-      "-DFETCHCONTENT_SOURCE_DIR_GOOGLETEST=$root/libc++/root/googletest")
+      "-DFETCHCONTENT_SOURCE_DIR_GOOGLETEST=$libraries/libc++/root/googletest")
     targets=(--target placement_table_all_headers placement_table_two_units_test)
   else
     arguments=(-DCMAKE_CXX_FLAGS=-O1 "-DCMAKE_TOOLCHAIN_FILE=$PWD/cmake/other-machine.cmake"
-      "-DPLACEMENT_TABLE_MACHINE=$machine" "-DPLACEMENT_TABLE_MACHINE_ROOT=$root/$machine/root")
+      "-DPLACEMENT_TABLE_MACHINE=$machine" "-DPLACEMENT_TABLE_MACHINE_ROOT=$libraries/$machine/root")
     if [[ "$short" -eq 1 ]]; then targets=(--target placement_table_all_headers); fi
   fi
   # The consumers and the models say nothing about a machine.

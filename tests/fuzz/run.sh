@@ -3,10 +3,10 @@
 #
 # run.sh [<seconds>] [<fuzzer>...]
 #
-# Builds the fuzzers and runs each for so many seconds (60, unless told), one after the other. They
-# start from the committed corpus and keep what they find new in build/fuzz/corpus; an input that
-# fails is left in build/fuzz/failures, and `build/fuzz/tests/fuzz/placement_table_<fuzzer>_fuzzer
-# <file>` runs it again.
+# Builds the fuzzers and runs them side by side for so many seconds (60, unless told). They start
+# from the committed corpus and keep what they find new in build/fuzz/corpus; an input that fails is
+# left in build/fuzz/failures, and `build/fuzz/tests/fuzz/placement_table_<fuzzer>_fuzzer <file>`
+# runs it again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -23,20 +23,27 @@ cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz
 mkdir -p build/fuzz/failures
 
-status=0
+running=()
+trap '[[ "${#running[@]}" -eq 0 ]] || kill "${running[@]}" 2>/dev/null || true' EXIT
 for fuzzer in "${fuzzers[@]}"; do
-  found="build/fuzz/corpus/$fuzzer"
-  log="build/fuzz/$fuzzer.log"
-  mkdir -p "$found"
-  printf '\n=== %s, %s seconds\n' "$fuzzer" "$seconds"
-  if "build/fuzz/tests/fuzz/placement_table_${fuzzer}_fuzzer" \
+  mkdir -p "build/fuzz/corpus/$fuzzer"
+  "build/fuzz/tests/fuzz/placement_table_${fuzzer}_fuzzer" \
     -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="build/fuzz/failures/$fuzzer-" \
-    "$found" "tests/fuzz/corpus/$fuzzer" >"$log" 2>&1; then
+    "build/fuzz/corpus/$fuzzer" "tests/fuzz/corpus/$fuzzer" >"build/fuzz/$fuzzer.log" 2>&1 &
+  running+=("$!")
+done
+
+status=0
+for i in "${!fuzzers[@]}"; do
+  log="build/fuzz/${fuzzers[i]}.log"
+  printf '\n=== %s, %s seconds\n' "${fuzzers[i]}" "$seconds"
+  if wait "${running[i]}"; then
     grep -E 'DONE|number_of_executed_units|average_exec|peak_rss' "$log"
   else
     tail -n 100 "$log"
     status=1
   fi
 done
+running=()
 exit "$status"
