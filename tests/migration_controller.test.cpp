@@ -140,6 +140,7 @@ TEST_F(MigrationControllerTest, AbortsWhenACopyFails) {
   EXPECT_EQ(report.step, MigrationStep::Copy);
   EXPECT_EQ(report.phase, MigrationPhase::Draining);
   EXPECT_EQ(report.draining, absl::Seconds(2));
+  EXPECT_EQ(report.cutover, absl::ZeroDuration());
   EXPECT_EQ(report.ended, clock.now());
   EXPECT_EQ(report.status.message(), "the destination is full");
   EXPECT_EQ(table.state("p")->state, PartitionState::active(origin));
@@ -199,6 +200,22 @@ TEST_F(MigrationControllerTest, WaitsForAWriteThatIsBackBeforeTheDrainDeadline) 
   const MigrationReport report = controller.run("p", destination, mover);
   EXPECT_TRUE(report.ok()) << report;
   EXPECT_EQ(report.drain, absl::Seconds(3) - absl::Nanoseconds(1));
+}
+
+TEST_F(MigrationControllerTest, SleepsWhileItDrains) {
+  WritePermit permit = table.acquire_write("p");
+  ClockWithAHook asked(clock);
+  MigrationController controller(table, {}, asked);
+  int turns = 0;
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Drain) return;
+    asked.hook = [&, end = absl::Now() + absl::Milliseconds(5)] {
+      ++turns;
+      if (absl::Now() >= end) permit.release();
+    };
+  });
+  EXPECT_TRUE(controller.run("p", destination, mover).ok());
+  EXPECT_LT(turns, 20);
 }
 
 TEST_F(MigrationControllerTest, AbortsADrainThatOutlastsTheWholeCutover) {
@@ -367,8 +384,12 @@ TEST_F(MigrationControllerTest, ResumesFromCutoverWithoutCopyingAgain) {
 
 TEST_F(MigrationControllerTest, RefusesToResumeWhatIsSettledOrUnknown) {
   MigrationController controller(table, {}, clock);
-  EXPECT_EQ(controller.resume("p", mover).outcome, MigrationOutcome::Refused);
-  EXPECT_EQ(controller.resume("nobody", mover).outcome, MigrationOutcome::Refused);
+  const MigrationReport settled = controller.resume("p", mover);
+  EXPECT_EQ(settled.outcome, MigrationOutcome::Refused);
+  EXPECT_THAT(std::string(settled.status.message()), HasSubstr("NotMigrating"));
+  const MigrationReport unknown = controller.resume("nobody", mover);
+  EXPECT_EQ(unknown.outcome, MigrationOutcome::Refused);
+  EXPECT_THAT(std::string(unknown.status.message()), HasSubstr("UnknownPartition"));
 }
 
 TEST_F(MigrationControllerTest, DoesNotAbortAMigrationThatSomeoneElseTookOver) {

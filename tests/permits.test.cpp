@@ -631,6 +631,16 @@ TEST_F(Permits, AreDrainedByThemselvesWhenTheirQuarantineEnds) {
   EXPECT_GE(Clock::system().now(), end);
 }
 
+TEST_F(Permits, AreWaitedForUntilTheDeadlineThoughTheQuarantineOfOthersEndsBefore) {
+  PlacementTable table;
+  table.set("a", here());
+  const WritePermit permit = table.acquire_write("a");
+  table.acquire_write("a").quarantine(absl::Milliseconds(1));
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
+  EXPECT_FALSE(table.wait_until_drained("a", deadline));
+  EXPECT_GE(absl::Now(), deadline);
+}
+
 TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
   PlacementTable table;
   for (int round = 0; round < 20; ++round) {
