@@ -18,6 +18,7 @@
 #include <placement/placement_table.hpp>
 
 #include "support/manual_clock.hpp"
+#include "support/test_memory.hpp"
 
 namespace placement::test {
 namespace {
@@ -272,6 +273,62 @@ TEST_F(MigrationControllerTest, AbortsWhenTheCutoverTakesTooLong) {
   EXPECT_EQ(report.step, MigrationStep::Flip);
   EXPECT_EQ(report.status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(table.get("p")->placement, origin);
+}
+
+// A writer that comes too late: it has counted itself, and has yet to see the cutover. The counter
+// of a table's only partition is the first one.
+class LateWriter {
+ public:
+  explicit LateWriter(const PageMemory& memory)
+      : counter_(*reinterpret_cast<detail::WriteCounter*>(
+            memory.pieces(MemoryUse::Counters).front().begin)) {}
+
+  void comes() { ASSERT_TRUE(counter_.enter()); }
+  void goes() { counter_.leave(); }
+
+ private:
+  detail::WriteCounter& counter_;
+};
+
+class LateWriters : public MigrationControllerTest {
+ protected:
+  LateWriters() { own_table.set("p", origin); }
+
+  PageMemory memory;
+  PlacementTable own_table{TableOptions{.shards = 1, .memory = &memory, .clock = &clock}};
+  ClockWithAHook asked{clock};
+};
+
+TEST_F(LateWriters, AreWaitedForBeforeTheFlip) {
+  MigrationController controller(own_table, {}, asked);
+  LateWriter writer(memory);
+  int times = 0;
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Flip) return;
+    writer.comes();
+    // Asked for before the flip is tried, and again when the drain has waited in vain.
+    asked.hook = [&] {
+      if (++times == 2) writer.goes();
+    };
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_TRUE(report.ok()) << report;
+  EXPECT_GE(times, 2);
+}
+
+TEST_F(LateWriters, ThatDoNotGoAreNotWaitedForBeyondTheDeadline) {
+  MigrationController controller(own_table, {.drain_deadline = absl::Seconds(3)}, clock);
+  LateWriter writer(memory);
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Flip) return;
+    writer.comes();
+    clock.advance(absl::Seconds(3));
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Aborted);
+  EXPECT_EQ(report.step, MigrationStep::Flip);
+  EXPECT_THAT(std::string(report.status.message()), HasSubstr("1 writes were still in flight"));
+  writer.goes();
 }
 
 TEST_F(MigrationControllerTest, WaitsForTheWriteBarrier) {
