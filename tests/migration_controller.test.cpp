@@ -372,9 +372,16 @@ TEST_F(MigrationControllerTest, StopAbortsBetweenRounds) {
 }
 
 TEST_F(MigrationControllerTest, MakesARoundOfCopyingHoweverFewItMay) {
-  MigrationController controller(table, {.max_copy_rounds = 0}, clock);
-  EXPECT_TRUE(controller.run("p", destination, mover).ok());
-  EXPECT_EQ(mover.copies, 1);
+  for (const int most : {0, 1}) {
+    MigrationController controller(table, {.max_copy_rounds = most}, clock);
+    ScriptedMover large;
+    large.on_copy = [] { return Mover::Rest::Large; };
+    EXPECT_EQ(controller.run("p", destination, large).outcome, MigrationOutcome::Aborted);
+    EXPECT_EQ(large.copies, 1);
+    ScriptedMover small;
+    EXPECT_TRUE(controller.run("p", destination, small).ok());
+    EXPECT_EQ(small.copies, 1);
+  }
 }
 
 TEST_F(MigrationControllerTest, StopAbortsBeforeTheCutover) {
