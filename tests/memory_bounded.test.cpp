@@ -165,6 +165,7 @@ TEST(BoundedMemory, NoChangePopulatesMuchAtOnceAndAllIsPopulated) {
   }
   EXPECT_EQ(memory.populated(), large);
   EXPECT_LE(memory.most_populated_at_once(), std::size_t{64} << 10);
+  EXPECT_GT(memory.least_populated_at_once(), 0U);
 }
 
 // The array that was being prepared is too small by then.
