@@ -377,6 +377,7 @@ INSTANTIATE_TEST_SUITE_P(Of, FailingAllocation, testing::ValuesIn(kFailing),
 
 #ifndef PLACEMENT_TESTS_UNDER_TSAN
 TEST(MigrationControllerMemory, KeepsNothingOfAMigrationThatIsOver) {
+  if (kSanitized) GTEST_SKIP() << "abseil's maps may rehash at any time under a sanitizer";
   PlacementTable table;
   table.set("a", here());
   MigrationController controller(table);
