@@ -16,6 +16,7 @@
 
 #include "support/lockstep.hpp"
 #include "support/reference_table.hpp"
+#include "support/test_memory.hpp"
 
 namespace placement {
 namespace {
@@ -85,7 +86,8 @@ TEST(Apply, TakesOnlyWhatIsNewer) {
 }
 
 TEST(Apply, RefusesTheZeroEpochAndThoseThatAreTooLarge) {
-  PlacementTable table;
+  test::CountingMemory memory;
+  PlacementTable table{TableOptions{.memory = &memory}};
   for (const Epoch epoch : {Epoch::zero(), Epoch(Epoch::max().value() + 1),
                             Epoch(std::numeric_limits<std::uint64_t>::max())}) {
     EXPECT_FALSE(table.apply("a", active(1), epoch));
@@ -93,6 +95,7 @@ TEST(Apply, RefusesTheZeroEpochAndThoseThatAreTooLarge) {
   }
   EXPECT_EQ(table.current_epoch(), Epoch::zero());
   EXPECT_FALSE(table.contains("a"));
+  EXPECT_EQ(memory.bytes(MemoryUse::Counters), 0U) << "there never was a partition";
   EXPECT_TRUE(table.apply("a", active(1), Epoch::max()));
   EXPECT_EQ(table.state("a"), (StateAt{active(1), Epoch::max()}));
   EXPECT_TRUE(table.apply_erase("b", Epoch::max()));

@@ -319,6 +319,18 @@ TEST_F(HeldWrites, MayCallTheTableWhenTheyAreResumed) {
   EXPECT_EQ(permit.placement(), there());
 }
 
+TEST_F(HeldWrites, AreResumedOneAfterTheOtherThoughOneBeginsAMigration) {
+  enter_cutover();
+  std::vector<std::string> events;
+  const HoldTicket first = table_.hold("a", [&] {
+    ASSERT_TRUE(table_.begin_migration("a", here()));
+    events.emplace_back("first");
+  });
+  const HoldTicket second = table_.hold("a", [&] { events.emplace_back("second"); });
+  ASSERT_TRUE(table_.complete_migration("a"));
+  EXPECT_EQ(events, (std::vector<std::string>{"first", "second"}));
+}
+
 TEST_F(HeldWrites, MayBeHeldAgainFromResumeWhenThePartitionIsBackInCutover) {
   enter_cutover();
   std::vector<std::string> events;

@@ -165,6 +165,7 @@ TEST(BoundedMemory, NoChangePopulatesMuchAtOnceAndAllIsPopulated) {
   }
   EXPECT_EQ(memory.populated(), large);
   EXPECT_LE(memory.most_populated_at_once(), std::size_t{64} << 10);
+  EXPECT_GT(memory.least_populated_at_once(), 0U);
 }
 
 // The array that was being prepared is too small by then.
@@ -191,6 +192,40 @@ TEST(BoundedMemory, ReservePopulatesWhatItAllocates) {
   const std::size_t arrays = memory.allocations(MemoryUse::Cells);
   for (std::uint64_t id = 0; id < 100'000; ++id) table.set(id, {id, 0});
   EXPECT_EQ(memory.allocations(MemoryUse::Cells), arrays);
+}
+
+// Every change moves cells on; what was outgrown is discarded at the end.
+TEST(BoundedMemory, AGrowthGoesOnWithChangesOfEveryKind) {
+  const auto change = [](NumberTable& table, std::size_t kind, std::uint64_t nth) {
+    switch (kind) {
+      case 0:
+        table.set(1, {1, nth});
+        return;
+      case 1:
+        ASSERT_TRUE(table.begin_migration(1, {1, nth}));
+        ASSERT_TRUE(table.abort_migration(1));
+        return;
+      case 2:
+        ASSERT_TRUE(table.erase(nth));
+        return;
+      case 3:
+        table.forget_erased(Epoch::zero());
+        return;
+      default:
+        table.reserve(0);
+    }
+  };
+  for (std::size_t kind = 0; kind < 5; ++kind) {
+    CountingMemory memory;
+    NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+    std::uint64_t end = 0;
+    for (; memory.bytes(MemoryUse::Cells) < std::size_t{1} << 20; ++end) table.set(end, {end, 0});
+    // Until the new array is prepared; the growth takes a few hundred changes more.
+    for (std::uint64_t id = end; id < end + 50; ++id) table.set(id, {id, 0});
+    const std::size_t discards = memory.discards();
+    for (std::uint64_t n = 0; n < 500; ++n) change(table, kind, n);
+    EXPECT_GT(memory.discards(), discards) << "by changes of kind " << kind;
+  }
 }
 
 // A hundred thousand cells would be moved in one critical section by a table that grows at once.
@@ -229,6 +264,110 @@ TEST(BoundedMemory, NoChangeTouchesMoreThanAFewDozenCells) {
   // the lines that their tags are on.
   EXPECT_LE(most, 32 * (2 + 1) + 2 + 6U);
   EXPECT_GT(changes_while_growing, 100U);
+}
+
+// ---- a partition's own cell, and a second one ----
+
+using State = BasicPartitionState<ChecksummedPlacement>;
+
+State settled(std::uint64_t at) { return State::active({at, at}); }
+State draining(std::uint64_t from, std::uint64_t to) {
+  return State::migrating({from, from}, {to, to}, MigrationPhase::Draining);
+}
+State cutover(std::uint64_t from, std::uint64_t to) {
+  return State::migrating({from, from}, {to, to}, MigrationPhase::Cutover);
+}
+
+// A table whose one partition was brought into a state, and what its cells look like.
+class OnePartition {
+ public:
+  explicit OnePartition(const State& state) {
+    EXPECT_TRUE(table_.apply(1, state, Epoch(1)));
+    array_ = memory_.pieces(MemoryUse::Cells).front();
+    before_ = bytes();
+  }
+
+  void change_to(const State& state) { EXPECT_TRUE(table_.apply(1, state, Epoch(2))); }
+
+  // From the first byte that changed to the last: a cell has 128.
+  [[nodiscard]] bool only_one_cell_changed() const {
+    const std::vector<std::byte> now = bytes();
+    const auto first = std::mismatch(before_.begin(), before_.end(), now.begin()).first;
+    const auto last = std::mismatch(before_.rbegin(), before_.rend(), now.rbegin()).first.base();
+    return last - first <= 128;
+  }
+  [[nodiscard]] bool is_in_memory(const ChecksummedPlacement& placement) const {
+    const std::vector<std::byte> now = bytes();
+    const auto* const wanted = reinterpret_cast<const std::byte*>(&placement);
+    return std::search(now.begin(), now.end(), wanted, wanted + sizeof placement) != now.end();
+  }
+
+ private:
+  [[nodiscard]] std::vector<std::byte> bytes() const {
+    return {array_.begin, array_.begin + array_.size};
+  }
+
+  PageMemory memory_;
+  NumberTable table_{TableOptions{.shards = 1, .memory = &memory_}};
+  PageMemory::Piece array_{};
+  std::vector<std::byte> before_;
+};
+
+TEST(SecondCell, IsTakenOnlyWhereThePartitionsOwnWillNotDo) {
+  const auto takes_one = [](const State& from, const State& to) {
+    OnePartition partition(from);
+    partition.change_to(to);
+    return !partition.only_one_cell_changed();
+  };
+  EXPECT_FALSE(takes_one(settled(1), settled(1)));
+  EXPECT_FALSE(takes_one(settled(1), settled(2)));
+  EXPECT_FALSE(takes_one(settled(1), draining(1, 2)));
+  EXPECT_FALSE(takes_one(settled(1), draining(2, 1)));
+  EXPECT_FALSE(takes_one(draining(1, 2), draining(1, 2)));
+  EXPECT_FALSE(takes_one(draining(1, 2), cutover(1, 2)));
+  EXPECT_FALSE(takes_one(cutover(1, 2), cutover(2, 1)));
+  EXPECT_FALSE(takes_one(cutover(1, 2), settled(1)));
+  EXPECT_FALSE(takes_one(cutover(1, 2), settled(2)));
+  EXPECT_TRUE(takes_one(settled(1), draining(2, 3)));
+  EXPECT_TRUE(takes_one(draining(1, 2), settled(3)));
+  EXPECT_TRUE(takes_one(draining(1, 2), draining(1, 3)));
+  EXPECT_TRUE(takes_one(draining(1, 2), draining(3, 2)));
+}
+
+// Readers that found the old stamp may be copying what it names.
+TEST(SecondCell, SparesThePlacementsThatReadersMayBeReading) {
+  const std::vector<State> states = {settled(1),     settled(2),     settled(3),
+                                     draining(1, 2), draining(2, 1), draining(1, 3),
+                                     draining(3, 2), draining(3, 4), cutover(1, 2)};
+  for (const State& from : states) {
+    for (const State& to : states) {
+      OnePartition partition(from);
+      partition.change_to(to);
+      EXPECT_TRUE(partition.is_in_memory(from.read_placement())) << from << " -> " << to;
+      if (from.is_migrating()) {
+        EXPECT_TRUE(partition.is_in_memory(*from.destination())) << from << " -> " << to;
+      }
+    }
+  }
+}
+
+TEST(SecondCell, IsAllThatAFullTableGrowsForBesidesNewPartitions) {
+  CountingMemory memory;
+  NumberTable table(TableOptions{.shards = 1, .memory = &memory});
+  std::uint64_t partitions = 0;
+  {
+    CountingMemory other_memory;
+    NumberTable other(TableOptions{.shards = 1, .memory = &other_memory});
+    for (; other_memory.allocations(MemoryUse::Cells) < 2; ++partitions) other.set(partitions, {});
+    --partitions;
+  }
+  for (std::uint64_t id = 0; id < partitions; ++id) table.set(id, {});
+  table.set(0, {1, 1});
+  EXPECT_TRUE(table.apply(0, draining(2, 1), Epoch(100)));
+  EXPECT_FALSE(table.apply(0, draining(3, 4), Epoch(99))) << "it is older";
+  EXPECT_EQ(memory.allocations(MemoryUse::Cells), 1U);
+  EXPECT_TRUE(table.apply(0, draining(3, 4), Epoch(101)));
+  EXPECT_EQ(memory.allocations(MemoryUse::Cells), 2U);
 }
 
 }  // namespace

@@ -16,9 +16,11 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <placement/migration_controller.hpp>
 #include <placement/placement_table.hpp>
 
 #include "support/sanitizers.hpp"
@@ -374,6 +376,29 @@ INSTANTIATE_TEST_SUITE_P(Of, FailingAllocation, testing::ValuesIn(kFailing),
                          });
 
 #ifndef PLACEMENT_TESTS_UNDER_TSAN
+TEST(MigrationControllerMemory, KeepsNothingOfAMigrationThatIsOver) {
+  if (kSanitized) GTEST_SKIP() << "abseil's maps may rehash at any time under a sanitizer";
+  PlacementTable table;
+  table.set("a", here());
+  MigrationController controller(table);
+  const auto migrate = [&](bool flips) {
+    ASSERT_TRUE(controller.begin("a", there()));
+    ASSERT_TRUE(controller.enter_cutover("a"));
+    if (flips) {
+      ASSERT_TRUE(std::holds_alternative<Epoch>(controller.complete("a")));
+    } else {
+      ASSERT_TRUE(controller.abort("a"));
+    }
+  };
+  for (const bool flips : {true, false}) {
+    migrate(flips);
+    constexpr std::int64_t kPlenty = 1'000'000;
+    new_fails_in = kPlenty;
+    for (int n = 0; n < 1'000; ++n) migrate(flips);
+    EXPECT_EQ(new_fails_in.exchange(0), kPlenty) << "nothing was allocated";
+  }
+}
+
 TEST(FailingIntern, OfANameThatIsNewThrowsAndOfOneThatIsKnownDoesNotAllocate) {
   const std::string text = "a cluster's name that is too long for the small string optimisation";
   const std::string other = text + ", another one";

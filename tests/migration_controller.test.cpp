@@ -18,6 +18,7 @@
 #include <placement/placement_table.hpp>
 
 #include "support/manual_clock.hpp"
+#include "support/test_memory.hpp"
 
 namespace placement::test {
 namespace {
@@ -140,6 +141,7 @@ TEST_F(MigrationControllerTest, AbortsWhenACopyFails) {
   EXPECT_EQ(report.step, MigrationStep::Copy);
   EXPECT_EQ(report.phase, MigrationPhase::Draining);
   EXPECT_EQ(report.draining, absl::Seconds(2));
+  EXPECT_EQ(report.cutover, absl::ZeroDuration());
   EXPECT_EQ(report.ended, clock.now());
   EXPECT_EQ(report.status.message(), "the destination is full");
   EXPECT_EQ(table.state("p")->state, PartitionState::active(origin));
@@ -201,6 +203,22 @@ TEST_F(MigrationControllerTest, WaitsForAWriteThatIsBackBeforeTheDrainDeadline) 
   EXPECT_EQ(report.drain, absl::Seconds(3) - absl::Nanoseconds(1));
 }
 
+TEST_F(MigrationControllerTest, SleepsWhileItDrains) {
+  WritePermit permit = table.acquire_write("p");
+  ClockWithAHook asked(clock);
+  MigrationController controller(table, {}, asked);
+  int turns = 0;
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Drain) return;
+    asked.hook = [&, end = absl::Now() + absl::Milliseconds(5)] {
+      ++turns;
+      if (absl::Now() >= end) permit.release();
+    };
+  });
+  EXPECT_TRUE(controller.run("p", destination, mover).ok());
+  EXPECT_LT(turns, 20);
+}
+
 TEST_F(MigrationControllerTest, AbortsADrainThatOutlastsTheWholeCutover) {
   MigrationController controller(
       table, {.drain_deadline = absl::Seconds(30), .max_cutover = absl::Seconds(5)}, clock);
@@ -257,6 +275,62 @@ TEST_F(MigrationControllerTest, AbortsWhenTheCutoverTakesTooLong) {
   EXPECT_EQ(table.get("p")->placement, origin);
 }
 
+// A writer that comes too late: it has counted itself, and has yet to see the cutover. The counter
+// of a table's only partition is the first one.
+class LateWriter {
+ public:
+  explicit LateWriter(const PageMemory& memory)
+      : counter_(*reinterpret_cast<detail::WriteCounter*>(
+            memory.pieces(MemoryUse::Counters).front().begin)) {}
+
+  void comes() { ASSERT_TRUE(counter_.enter()); }
+  void goes() { counter_.leave(); }
+
+ private:
+  detail::WriteCounter& counter_;
+};
+
+class LateWriters : public MigrationControllerTest {
+ protected:
+  LateWriters() { own_table.set("p", origin); }
+
+  PageMemory memory;
+  PlacementTable own_table{TableOptions{.shards = 1, .memory = &memory, .clock = &clock}};
+  ClockWithAHook asked{clock};
+};
+
+TEST_F(LateWriters, AreWaitedForBeforeTheFlip) {
+  MigrationController controller(own_table, {}, asked);
+  LateWriter writer(memory);
+  int times = 0;
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Flip) return;
+    writer.comes();
+    // Asked for before the flip is tried, and again when the drain has waited in vain.
+    asked.hook = [&] {
+      if (++times == 2) writer.goes();
+    };
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_TRUE(report.ok()) << report;
+  EXPECT_GE(times, 2);
+}
+
+TEST_F(LateWriters, ThatDoNotGoAreNotWaitedForBeyondTheDeadline) {
+  MigrationController controller(own_table, {.drain_deadline = absl::Seconds(3)}, clock);
+  LateWriter writer(memory);
+  controller.on_progress([&](const MigrationProgress& progress) {
+    if (progress.step != MigrationStep::Flip) return;
+    writer.comes();
+    clock.advance(absl::Seconds(3));
+  });
+  const MigrationReport report = controller.run("p", destination, mover);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Aborted);
+  EXPECT_EQ(report.step, MigrationStep::Flip);
+  EXPECT_THAT(std::string(report.status.message()), HasSubstr("1 writes were still in flight"));
+  writer.goes();
+}
+
 TEST_F(MigrationControllerTest, WaitsForTheWriteBarrier) {
   MigrationController controller(table, {.write_barrier = absl::Seconds(2)}, clock);
   const absl::Time began = clock.now();
@@ -298,9 +372,16 @@ TEST_F(MigrationControllerTest, StopAbortsBetweenRounds) {
 }
 
 TEST_F(MigrationControllerTest, MakesARoundOfCopyingHoweverFewItMay) {
-  MigrationController controller(table, {.max_copy_rounds = 0}, clock);
-  EXPECT_TRUE(controller.run("p", destination, mover).ok());
-  EXPECT_EQ(mover.copies, 1);
+  for (const int most : {0, 1}) {
+    MigrationController controller(table, {.max_copy_rounds = most}, clock);
+    ScriptedMover large;
+    large.on_copy = [] { return Mover::Rest::Large; };
+    EXPECT_EQ(controller.run("p", destination, large).outcome, MigrationOutcome::Aborted);
+    EXPECT_EQ(large.copies, 1);
+    ScriptedMover small;
+    EXPECT_TRUE(controller.run("p", destination, small).ok());
+    EXPECT_EQ(small.copies, 1);
+  }
 }
 
 TEST_F(MigrationControllerTest, StopAbortsBeforeTheCutover) {
@@ -367,8 +448,12 @@ TEST_F(MigrationControllerTest, ResumesFromCutoverWithoutCopyingAgain) {
 
 TEST_F(MigrationControllerTest, RefusesToResumeWhatIsSettledOrUnknown) {
   MigrationController controller(table, {}, clock);
-  EXPECT_EQ(controller.resume("p", mover).outcome, MigrationOutcome::Refused);
-  EXPECT_EQ(controller.resume("nobody", mover).outcome, MigrationOutcome::Refused);
+  const MigrationReport settled = controller.resume("p", mover);
+  EXPECT_EQ(settled.outcome, MigrationOutcome::Refused);
+  EXPECT_THAT(std::string(settled.status.message()), HasSubstr("NotMigrating"));
+  const MigrationReport unknown = controller.resume("nobody", mover);
+  EXPECT_EQ(unknown.outcome, MigrationOutcome::Refused);
+  EXPECT_THAT(std::string(unknown.status.message()), HasSubstr("UnknownPartition"));
 }
 
 TEST_F(MigrationControllerTest, DoesNotAbortAMigrationThatSomeoneElseTookOver) {

@@ -72,6 +72,20 @@ TEST(PartitionRef, IsOfThePlainTable) {
   EXPECT_EQ(ref.acquire_write().placement(), here);
 }
 
+TEST(PartitionRef, LooksForThePartitionWhateverItIsAskedFirst) {
+  NumberTable table;
+  const Epoch epoch = table.set(1, {1, 0});
+  EXPECT_EQ(table.ref(1).admit_write(epoch), WriteAdmission::Admit);
+  EXPECT_EQ(table.ref(2).admit_write(epoch), WriteAdmission::Reject);
+  auto ref = table.ref(1);
+  ASSERT_TRUE(ref.get());
+  const Epoch next = table.set(1, {1, 1});
+  EXPECT_EQ(ref.admit_write(epoch), WriteAdmission::Reject);
+  EXPECT_EQ(ref.admit_write(next), WriteAdmission::Admit);
+  ASSERT_TRUE(table.erase(1));
+  EXPECT_EQ(ref.admit_write(next), WriteAdmission::Reject);
+}
+
 template <typename Table, typename Id>
 void expect_ref_follows(const Id& id) {
   Table table(TableOptions{.shards = 1});
@@ -266,6 +280,32 @@ TEST(GetMany, AnswersAsGetDoes) {
       EXPECT_EQ(results[i]->phase, expected->phase);
     }
   }
+}
+
+TEST(GetMany, LeavesNoOldResultWhereAPartitionIsGone) {
+  NumberTable table;
+  table.set(1, {1, 0});
+  ASSERT_TRUE(table.apply_erase(1, Epoch(9)));
+  const std::vector<std::uint64_t> ids = {1, 2};
+  const NumberTable::PlacementAt old{{1, 0}, Epoch(1), MigrationPhase::Settled};
+  std::vector<std::optional<NumberTable::PlacementAt>> results = {old, old};
+  table.get_many(ids, results);
+  EXPECT_FALSE(results[0]);
+  EXPECT_FALSE(results[1]);
+}
+
+TEST(GetManyDeathTest, TakesAsManyResultsAsIds) {
+  NumberTable table;
+  table.set(1, {1, 0});
+  table.set(2, {2, 0});
+  const std::vector<std::uint64_t> ids = {1, 2};
+  std::vector<std::optional<NumberTable::PlacementAt>> results(1);
+#ifdef NDEBUG
+  table.get_many(ids, results);  // the shorter counts
+  EXPECT_TRUE(results[0]);
+#else
+  EXPECT_DEATH(table.get_many(ids, results), "size");
+#endif
 }
 
 TEST(GetMany, OfATableWithNothingInItFindsNothing) {

@@ -374,6 +374,17 @@ TEST_F(Permits, InAQuarantineThatIsOverAreNotCountedAgainByTheNextOne) {
   EXPECT_EQ(in_flight(), 1U);
 }
 
+TEST_F(Permits, InQuarantineAreNotKeptByOneThatIsOverThoughTheClockIsSetBack) {
+  table_.set("a", here());
+  table_.acquire_write("a").quarantine(absl::Seconds(10));
+  clock_.advance(absl::Seconds(10));
+  EXPECT_EQ(in_flight(), 0U);
+  clock_.advance(absl::Seconds(-10));
+  table_.acquire_write("a").quarantine(absl::Seconds(1));
+  clock_.advance(absl::Seconds(1));
+  EXPECT_EQ(in_flight(), 0U);
+}
+
 TEST_F(Permits, InQuarantineForNoTimeAreBackAtOnce) {
   table_.set("a", here());
   table_.acquire_write("a").quarantine(absl::ZeroDuration());
@@ -448,6 +459,63 @@ TEST_F(Permits, ThatAreOutDuringGrowthAreGivenBackAfterIt) {
   }
 }
 
+TEST_F(Permits, OfSixteenPartitionsAtATimeTakeSixteenCounters) {
+  CountingMemory memory;
+  PlacementTable table(TableOptions{.shards = 1, .memory = &memory});
+  for (int n = 0; n < 16; ++n) table.set(std::to_string(n), here());
+  for (int n = 16; n < 100; ++n) {
+    ASSERT_TRUE(table.erase(std::to_string(n - 16)));
+    table.set(std::to_string(n), here());
+  }
+  EXPECT_EQ(memory.allocations(MemoryUse::Counters), 1U);
+  table.set("one more", here());
+  EXPECT_EQ(memory.allocations(MemoryUse::Counters), 2U);
+}
+
+TEST(WriteCounter, TellsTheLastToLeaveThatSomeoneWaits) {
+  detail::WriteCounter counter{};
+  ASSERT_TRUE(counter.enter() && counter.enter());
+  counter.await();
+  EXPECT_FALSE(counter.leave()) << "another is in flight";
+  EXPECT_TRUE(counter.leave());
+  counter.await_no_more();
+  ASSERT_TRUE(counter.enter());
+  EXPECT_FALSE(counter.leave()) << "nobody waits";
+}
+
+TEST(WriteCounter, IsAwaitedUntilTheLastWaiterGoes) {
+  detail::WriteCounter counter{};
+  ASSERT_TRUE(counter.enter() && counter.enter());
+  EXPECT_FALSE(counter.is_awaited());
+  counter.await();
+  counter.await();
+  counter.await_no_more();
+  EXPECT_TRUE(counter.is_awaited());
+  counter.await_no_more();
+  EXPECT_FALSE(counter.is_awaited());
+}
+
+TEST(WriteCounter, TellsWhoEndsTheLastQuarantineThatSomeoneWaits) {
+  ManualClock clock;
+  detail::WriteCounter counter{};
+  const auto quarantine_one = [&] {
+    ASSERT_TRUE(counter.enter());
+    counter.quarantine(clock.now());
+  };
+  quarantine_one();
+  EXPECT_FALSE(counter.end_quarantine(clock)) << "nobody waits";
+  counter.await();
+  EXPECT_FALSE(counter.end_quarantine(clock)) << "there is none";
+  ASSERT_TRUE(counter.enter());
+  quarantine_one();
+  EXPECT_FALSE(counter.end_quarantine(clock)) << "another is in flight";
+  quarantine_one();
+  ASSERT_FALSE(counter.leave());
+  EXPECT_TRUE(counter.end_quarantine(clock));
+  EXPECT_EQ(counter.in_flight(), 0U);
+  counter.await_no_more();
+}
+
 // A writer that counted itself on a counter that was closed takes that back; if meanwhile the
 // counter went to the next partition, and a drain waits there for what it saw, it has to be woken.
 TEST(WriteCounter, TellsTheLateWriterOfThePartitionBeforeThatADrainWaits) {
@@ -499,6 +567,30 @@ TEST_F(Permits, AreNotDrainedByTheDeadline) {
   EXPECT_GE(absl::Now(), deadline);
 }
 
+// It asks for the time once a turn.
+TEST_F(Permits, LetADrainSleepWhileTheyAreOut) {
+  CountingClock clock(clock_);
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  const WritePermit permit = table.acquire_write("a");
+  EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(5)));
+  EXPECT_LT(clock.times_asked(), 20);
+}
+
+// A write is held under the shard's lock, and asks for the time there.
+TEST_F(Permits, AreGivenBackWithoutTheShardsLockWhenNoDrainWaitsAnyMore) {
+  ClockWithAHook clock(clock_);
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  WritePermit permit = table.acquire_write("a");
+  EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(1)));
+  ASSERT_TRUE(table.begin_migration("a", there()));
+  ASSERT_TRUE(table.enter_cutover("a"));
+  clock.hook = [&] { permit.release(); };
+  static_cast<void>(table.hold("a", [] {}));
+  EXPECT_FALSE(permit);
+}
+
 TEST_F(Permits, WakeEveryDrainWhenTheLastIsGivenBack) {
   constexpr int kRounds = static_cast<int>(work(2'000));
   table_.set("a", here());
@@ -539,6 +631,16 @@ TEST_F(Permits, AreDrainedByThemselvesWhenTheirQuarantineEnds) {
   EXPECT_GE(Clock::system().now(), end);
 }
 
+TEST_F(Permits, AreWaitedForUntilTheDeadlineThoughTheQuarantineOfOthersEndsBefore) {
+  PlacementTable table;
+  table.set("a", here());
+  const WritePermit permit = table.acquire_write("a");
+  table.acquire_write("a").quarantine(absl::Milliseconds(1));
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
+  EXPECT_FALSE(table.wait_until_drained("a", deadline));
+  EXPECT_GE(absl::Now(), deadline);
+}
+
 TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
   PlacementTable table;
   for (int round = 0; round < 20; ++round) {
@@ -551,37 +653,30 @@ TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
   }
 }
 
+// In the next three tests the drain asks for the time under the shard's lock, which it gives up
+// when it waits: whoever takes that lock later finds it waiting.
+
 TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
-  ClockWithAHook clock(Clock::system());
+  CountingClock clock(Clock::system());
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   WritePermit permit = table.acquire_write("a");
-  std::atomic<bool> waits{false};
-  // The drain asks for the time under the shard's lock, which it gives up when it waits.
-  clock.hook = [&] {
-    waits = true;
-    waits.notify_all();
-  };
   run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
                 [&] {
-                  waits.wait(false);
+                  clock.wait_until_asked();
                   permit.quarantine(absl::Milliseconds(1));
                 }});
 }
 
 TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
-  ClockWithAHook clock(clock_);
+  CountingClock clock(clock_);
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   table.acquire_write("a").quarantine(absl::Hours(1));
-  std::atomic<bool> asks{false};
-  clock.hook = [&] {
-    asks = true;
-    asks.notify_all();
-  };
+  const int asked = clock.times_asked();
   run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
                 [&] {
-                  asks.wait(false);
+                  clock.wait_until_asked(asked);
                   // Takes the shard's lock, so the drain waits by then.
                   static_cast<void>(table.held_writes("a"));
                   clock_.advance(absl::Hours(1));
@@ -590,19 +685,14 @@ TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
 }
 
 TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
-  ClockWithAHook clock(Clock::system());
+  CountingClock clock(Clock::system());
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   WritePermit permit = table.acquire_write("a");
-  std::atomic<bool> waits{false};
-  clock.hook = [&] {
-    waits = true;
-    waits.notify_all();
-  };
   run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
                 [&] {
-                  waits.wait(false);
-                  EXPECT_FALSE(table.wait_until_drained("a", absl::InfinitePast()));
+                  clock.wait_until_asked();
+                  EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(1)));
                   permit.release();
                 }});
 }

@@ -327,6 +327,25 @@ TEST(StateMachine, AStepThatExpectsAnotherEpochIsRefusedAndChangesNothing) {
   });
 }
 
+TEST(StateMachine, AClaimStampsAMigrationAnewAndIsRefusedWhereThereIsNone) {
+  run_cross_product([&](Pair& pair, Operation, const std::vector<Operation>&) {
+    const auto before = pair.table.state(kId);
+    const Epoch generation = pair.table.current_epoch();
+    const Epoch wrong(generation.value() + 1);
+    if (before && before->state.is_migrating()) {
+      EXPECT_EQ(pair.table.claim_migration(kId, wrong), MigrationError::NotMigrating);
+      EXPECT_EQ(pair.table.claim_migration(kId), Epoch(generation.value() + 1));
+      EXPECT_EQ(pair.table.claim_migration(kId, wrong), Epoch(generation.value() + 2));
+      EXPECT_EQ(pair.table.state(kId), (StateAt{before->state, Epoch(generation.value() + 2)}));
+    } else {
+      EXPECT_EQ(pair.table.claim_migration(kId),
+                before ? MigrationError::NotMigrating : MigrationError::UnknownPartition);
+      EXPECT_EQ(pair.table.state(kId), before);
+      EXPECT_EQ(pair.table.current_epoch(), generation);
+    }
+  });
+}
+
 TEST(StateMachine, APartitionMayMigrateToWhereItIs) {
   PlacementTable table;
   table.set(kId, place(1));

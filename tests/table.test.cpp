@@ -102,6 +102,16 @@ TEST(TableOptions, ExpectedPartitionsAllocateNoCellsLater) {
   expect_range(table, 0, 10'000);
 }
 
+// An array of 1,024 cells takes 640, so the mean would fit, and about half of the shards would not.
+TEST(Reserve, MakesRoomForShardsThatGetMoreThanTheMean) {
+  constexpr std::uint64_t kPartitions = 64 * 635;
+  CountingMemory memory;
+  NumberTable table{
+      TableOptions{.shards = 64, .expected_partitions = kPartitions, .memory = &memory}};
+  for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, id);
+  EXPECT_EQ(memory.allocations(MemoryUse::Cells), 64U);
+}
+
 TEST(Reserve, MakesRoomForAFilledTableToo) {
   CountingMemory memory;
   NumberTable table{TableOptions{.shards = 1, .memory = &memory}};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <bit>
 #include <compare>
 #include <concepts>
 #include <cstddef>
@@ -64,6 +65,10 @@ TEST(Epoch, IsOrderedByItsValue) {
       EXPECT_EQ(Epoch(a) <=> Epoch(b), a <=> b);
     }
   }
+}
+
+TEST(Epoch, LeavesFourBitsOfAStampToThePhase) {
+  EXPECT_EQ(Epoch::max().value(), std::numeric_limits<std::uint64_t>::max() >> 4);
 }
 
 TEST(Epoch, PrintsItsValue) { EXPECT_EQ(print(Epoch(18)), "18"); }
@@ -178,6 +183,15 @@ TEST(Interned, StoresEveryValueOnce) {
   EXPECT_FALSE(a != b);
   EXPECT_FALSE(a == c);
   EXPECT_TRUE(a != c);
+}
+
+// A plug-in may have a pool of its own: a handle is an address in it.
+TEST(Interned, EqualsTheSameValueInAnotherPool) {
+  const Interned<std::string> here("text");
+  const std::string in_another_pool = "text";
+  const std::string other_in_another_pool = "other text";
+  EXPECT_TRUE(here == std::bit_cast<Interned<std::string>>(&in_another_pool));
+  EXPECT_FALSE(here == std::bit_cast<Interned<std::string>>(&other_in_another_pool));
 }
 
 TEST(Interned, IsHashedByItsValue) {

@@ -262,7 +262,7 @@ class BasicMigrationController {
 
  private:
   // One migration that is being driven. If it is left before its end (the mover threw), its
-  // destructor aborts it.
+  // destructor aborts it; else its epoch is that of no migration any more, and nothing happens.
   class Run {
    public:
     Run(BasicMigrationController& controller, IdParameter id, Mover& mover, std::stop_token stop)
@@ -273,9 +273,7 @@ class BasicMigrationController {
           started_(controller.clock_.now()) {}
     Run(const Run&) = delete;
     Run& operator=(const Run&) = delete;
-    ~Run() {
-      if (owned_) static_cast<void>(table().abort_migration(id_, report_.epoch));
-    }
+    ~Run() { static_cast<void>(table().abort_migration(id_, report_.epoch)); }
 
     void enter(MigrationStep step) {
       report_.step = step;
@@ -285,7 +283,6 @@ class BasicMigrationController {
 
     // The partition is in this migration, by a transition that stamped `epoch`.
     void own(Epoch epoch, MigrationPhase phase) {
-      owned_ = true;
       report_.epoch = epoch;
       report_.phase = phase;
       if (phase == MigrationPhase::Cutover) cutover_at_ = controller_.clock_.now();
@@ -349,7 +346,6 @@ class BasicMigrationController {
         const TransitionResult flipped = table().complete_migration(id_, report_.epoch);
         if (flipped) {
           report_.epoch = *flipped;
-          owned_ = false;
           return end(MigrationOutcome::Flipped, absl::OkStatus());
         }
         if (flipped.error() != MigrationError::WritesInFlight) return superseded(flipped.error());
@@ -382,7 +378,6 @@ class BasicMigrationController {
     }
 
     MigrationReport aborted(absl::Status why) {
-      owned_ = false;
       const TransitionResult result = table().abort_migration(id_, report_.epoch);
       if (!result) return end(MigrationOutcome::Superseded, std::move(why));
       report_.epoch = *result;
@@ -390,7 +385,6 @@ class BasicMigrationController {
     }
 
     MigrationReport superseded(MigrationError error) {
-      owned_ = false;
       return end(MigrationOutcome::Superseded, to_status(error));
     }
 
@@ -414,7 +408,6 @@ class BasicMigrationController {
     std::stop_token stop_;
     absl::Time started_;
     absl::Time cutover_at_;
-    bool owned_ = false;
     MigrationReport report_;
   };
 

@@ -483,8 +483,7 @@ class BasicPlacementTable {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
                                                      MigrationPhase now) {
-    if (!before.is_live() || before.phase() != MigrationPhase::Cutover) return nullptr;
-    if (now == MigrationPhase::Cutover) return nullptr;
+    if (before.phase() != MigrationPhase::Cutover || now == MigrationPhase::Cutover) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     return counter.held().empty() ? nullptr : &counter;
   }
@@ -538,13 +537,11 @@ class Event {
     raised_ = true;
     changed_.Signal();
   }
-  // False if `deadline` came first.
-  bool wait_until(absl::Time deadline) {
+  void wait_until(absl::Time deadline) {
     const MutexLock lock(mutex_);
     while (!raised_) {
-      if (mutex_.wait(changed_, deadline)) return raised_;
+      if (mutex_.wait(changed_, deadline)) return;
     }
-    return true;
   }
 
  private:
@@ -575,7 +572,7 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
     (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
   }
   try {
-    if (options.expected_partitions > 0) reserve(options.expected_partitions);
+    reserve(options.expected_partitions);
   } catch (...) {
     this->~BasicPlacementTable();
     throw;
@@ -650,7 +647,7 @@ auto BasicPlacementTable<Id, P>::replace(const Key& key, const Words& from,
         if (phase == MigrationPhase::Cutover && before.phase() != phase) {
           shard.counter(cell).held().start_counting();
         }
-        const std::size_t active = second ? 0 : *buffer_for(cell, from, to);
+        const std::size_t active = *buffer_for(cell, from, to);
         cell.store_placement(active, from);
         if (to) cell.store_placement(1 - active, *to);
         cell.publish(Stamp::live(epoch, phase, active));
@@ -816,8 +813,8 @@ void BasicPlacementTable<Id, P>::get_many(std::span<const IdView> ids,
       hashes[i] = key.hash;
       view_for(key).prefetch_tags(key.hash);
     }
-    for (std::size_t i = 0; i < some; ++i) {
-      views_[hashes[i] & shard_mask_].prefetch_cell(hashes[i]);
+    for (const std::uint64_t hash : std::span(hashes).first(some)) {
+      views_[hash & shard_mask_].prefetch_cell(hash);
     }
     for (std::size_t i = 0; i < some; ++i) {
       get(Key(typename Key::Id(ids[first + i]), hashes[i]), results[first + i]);
@@ -972,10 +969,10 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
     detail::Event left_cutover;
     HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
     if (ticket.refusal()) return Permit(*ticket.refusal());
-    if (left_cutover.wait_until(deadline)) continue;
+    left_cutover.wait_until(deadline);
     if (ticket.cancel()) return Permit(WriteRefusal::DeadlineExceeded);
-    // The transition came first, and its thread is about to raise the event.
-    static_cast<void>(left_cutover.wait_until(absl::InfiniteFuture()));
+    // The transition came first: its thread has raised the event, or is about to.
+    left_cutover.wait_until(absl::InfiniteFuture());
   }
 }
 
@@ -988,8 +985,7 @@ HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<v
     const MutexLock lock(shard.mutex);
     const Slot slot = shard.find(key);
     // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
-    if (slot && slot.cell().stamp().is_live() &&
-        slot.cell().stamp().phase() == MigrationPhase::Cutover) {
+    if (slot && slot.cell().stamp().phase() == MigrationPhase::Cutover) {
       // A bound, not a synchronization.
       if (held_count_.fetch_add(1, std::memory_order_relaxed) >= max_held_writes_) {
         held_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -1054,18 +1050,17 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
-  for (bool timed_out = false;;) {
+  for (;;) {
     // Found anew each time: while this thread waits, the cell may move.
     const Slot slot = shard.find(key);
     if (!slot || in_flight(shard, slot.cell()) == 0) return true;
-    if (timed_out) return false;
+    if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {
       const absl::Time quarantine_over = absl::Now() + (counter.quarantine_ends() - clock_.now());
-      const bool woken = !shard.mutex.wait(shard.drained, std::min(deadline, quarantine_over));
-      timed_out = !woken && absl::Now() >= deadline;
+      shard.mutex.wait(shard.drained, std::min(deadline, quarantine_over));
     }
     counter.await_no_more();
   }

@@ -43,6 +43,29 @@ class ClockWithAHook final : public Clock {
   Clock& clock_;
 };
 
+// Tells the time of another clock, and counts how often it was asked.
+class CountingClock final : public Clock {
+ public:
+  explicit CountingClock(Clock& clock) : clock_(clock) {}
+
+  [[nodiscard]] absl::Time now() const noexcept override {
+    ++asked_;
+    asked_.notify_all();
+    return clock_.now();
+  }
+  void sleep_until(absl::Time time) override { clock_.sleep_until(time); }
+
+  [[nodiscard]] int times_asked() const { return asked_.load(); }
+  // Returns when it was asked more often than `before`.
+  void wait_until_asked(int before = 0) const {
+    for (int times = asked_; times <= before; times = asked_) asked_.wait(times);
+  }
+
+ private:
+  Clock& clock_;
+  mutable std::atomic<int> asked_{0};
+};
+
 }  // namespace placement::test
 
 #endif  // PLACEMENT_TESTS_SUPPORT_MANUAL_CLOCK_HPP_

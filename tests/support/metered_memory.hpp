@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <new>
 
 #include <placement/table_memory.hpp>
@@ -43,6 +44,7 @@ class MeteredMemory : public TableMemory {
   void populate(void* memory, std::size_t size) noexcept override {
     populated_ += size;
     most_populated_at_once_ = std::max(most_populated_at_once_.load(), size);
+    least_populated_at_once_ = std::min(least_populated_at_once_.load(), size);
     TableMemory::system().populate(memory, size);
   }
 
@@ -62,6 +64,7 @@ class MeteredMemory : public TableMemory {
   [[nodiscard]] std::size_t most_discarded_at_once() const { return most_discarded_at_once_; }
   [[nodiscard]] std::size_t populated() const { return populated_; }
   [[nodiscard]] std::size_t most_populated_at_once() const { return most_populated_at_once_; }
+  [[nodiscard]] std::size_t least_populated_at_once() const { return least_populated_at_once_; }
 
  private:
   static std::size_t index(MemoryUse use) { return static_cast<std::size_t>(use); }
@@ -72,6 +75,7 @@ class MeteredMemory : public TableMemory {
   std::atomic<std::size_t> most_discarded_at_once_{0};
   std::atomic<std::size_t> populated_{0};
   std::atomic<std::size_t> most_populated_at_once_{0};
+  std::atomic<std::size_t> least_populated_at_once_{std::numeric_limits<std::size_t>::max()};
   std::atomic<std::int64_t> fails_in_{0};
   std::atomic<std::size_t> failures_{0};
 };

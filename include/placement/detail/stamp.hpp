@@ -51,6 +51,7 @@ class Stamp {
   [[nodiscard]] constexpr bool is_open() const noexcept { return (word_ & kKindMask) - 1 < 2; }
 
   [[nodiscard]] constexpr Epoch epoch() const noexcept { return Epoch(word_ >> kEpochShift); }
+  // None of the phases if the stamp is not live.
   [[nodiscard]] constexpr MigrationPhase phase() const noexcept {
     return static_cast<MigrationPhase>((word_ & kKindMask) - 1);
   }
