@@ -145,6 +145,7 @@ enum class Act {
   Acquire,
   AcquireExpecting,  // that epoch
   AcquireOnceOpen,   // acquire_write_until
+  AcquireInTime,     // the same with a deadline, which may pass at any time
   Release,           // the last permit, if this thread has one
   WritesInFlight,
   AwaitDrained,
@@ -180,6 +181,7 @@ constexpr std::array kActNames = {"Get",
                                   "Acquire",
                                   "AcquireExpecting",
                                   "AcquireOnceOpen",
+                                  "AcquireInTime",
                                   "Release",
                                   "WritesInFlight",
                                   "AwaitDrained",
@@ -258,6 +260,14 @@ class World {
       case Act::AcquireOnceOpen:
         return record(thread, {.method = Method::AcquireWrite}, [&](Op& op) {
           granted(thread, table_.acquire_write_until(ids_.key, absl::InfiniteFuture()), op);
+        });
+      case Act::AcquireInTime:
+        return record(thread, {.method = Method::AcquireWrite}, [&](Op& op) {
+          granted(thread, table_.acquire_write_until(ids_.key, absl::Now() + absl::Hours(1)), op);
+          // What it found at the deadline.
+          if (op.result == Op::Result(WriteRefusal::DeadlineExceeded)) {
+            op.result = WriteRefusal::Cutover;
+          }
         });
       case Act::Release:
         if (permits_[thread].empty()) return;
@@ -418,6 +428,7 @@ class World {
   }
   template <typename Make>
   void record(std::size_t thread, Op op, Make make) {
+    Scheduler::point();  // between two calls, too
     Call<Op> made{.called = clock_++, .operation = std::move(op), .thread = thread};
     make(made.operation);
     made.returned = clock_++;
@@ -620,12 +631,24 @@ TEST(SchedulesOfAReader, FindTheCellsBackInTheirFirstArray) {
   explore_all<LongTextIds>(Surroundings::Alone, draining, {scan, churn_preempted_at_every(64)}, 3);
 }
 
+// Preempted while it acquires, and again with the permit out.
+TEST(SchedulesOfAWriter, LetNothingFlipOrGoUnderAPermit) {
+  const Threads write = {{{Acquire, Release}, {RefAcquire, Release}}, 2};
+  const Threads change = {{{Begin, Cutover, Complete}, {Erase, Set}, {Erase, SetTwin}}, 2};
+  const std::vector<Standing> active = {Standing::Active};
+  explore_all<NumberIds>(Surroundings::Alone, active, {write, change}, 3);
+  explore_all<NumberIds>(Surroundings::BeforeGrowth, active, {write, {{{Grow, Erase, Set}}}}, 2);
+}
+
 TEST(SchedulesOfHeldWrites, LoseNoWakeUp) {
   const Threads held = {{{AcquireOnceOpen, Release}}, 2};
   const Threads opening = {{{Complete}, {Abort}, {Set}, {ApplyActive}, {ApplyErase}}};
   const std::vector<Standing> cutover = {Standing::Cutover};
   explore_all<NumberIds>(Surroundings::Alone, cutover, {held, opening}, 3);
   explore_all<NumberIds>(Surroundings::Alone, cutover, {held, held, opening}, 1);
+  // Who gives up at the moment at which he is resumed.
+  const Threads impatient = {{{AcquireInTime, Release}}, 2};
+  explore_all<NumberIds>(Surroundings::Alone, cutover, {impatient, opening}, 3);
 }
 
 TEST(SchedulesOfDrains, EndWhenTheLastWriteIsOver) {

@@ -945,9 +945,9 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     const bool entered = at.counter->enter();  // (P1)
     detail::CountedWrite write(shard, *at.counter, clock_);
     if (!entered) {
-      // The partition's erase is between closing the counter and publishing that it is gone. A
-      // drain of the counter's next partition may have seen the count: it is woken as by a permit.
-      write.release();
+      // The partition's erase is between closing the counter and publishing that it is gone. The
+      // count is taken back after that; a drain of the counter's next partition may have seen it,
+      // and is woken as by a permit.
       const MutexLock lock(shard.mutex);
       continue;
     }

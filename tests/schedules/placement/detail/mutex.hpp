@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // In place of the library's header of this name: a mutex and a condition variable for threads that
-// take turns. No wait ends without a signal, so a signal that is lost is a test that is stuck.
+// take turns. A wait without a deadline ends with a signal only, so a signal that is lost is a test
+// that is stuck. One with a deadline may end at any time.
 #ifndef PLACEMENT_DETAIL_MUTEX_HPP_
 #define PLACEMENT_DETAIL_MUTEX_HPP_
 
 #include <cassert>
 #include <cstdint>
+#include <cstdlib>
 
 #include <absl/base/thread_annotations.h>
 #include <absl/time/time.h>
@@ -36,10 +38,11 @@ class ABSL_LOCKABLE Mutex {
   Mutex() = default;
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
-  ~Mutex() = default;
+  ~Mutex() { is_there_ = false; }
 
   void lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     test::Scheduler::point();
+    if (!is_there_) std::abort();
     test::Scheduler::block_until([this] { return !is_held_; });
     is_held_ = true;
   }
@@ -49,18 +52,22 @@ class ABSL_LOCKABLE Mutex {
   }
   void assert_held() const ABSL_ASSERT_EXCLUSIVE_LOCK() { assert(is_held_); }
 
-  bool wait(CondVar& changed, absl::Time)
+  bool wait(CondVar& changed, absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     const std::uint64_t seen = changed.signals_;
+    const bool may_time_out = deadline != absl::InfiniteFuture();
     is_held_ = false;
-    test::Scheduler::block_until(
-        [this, &changed, seen] { return changed.signals_ != seen && !is_held_; });
+    test::Scheduler::point();
+    test::Scheduler::block_until([this, &changed, seen, may_time_out] {
+      return !is_held_ && (may_time_out || changed.signals_ != seen);
+    });
     is_held_ = true;
-    return false;
+    return changed.signals_ == seen;
   }
 
  private:
   bool is_held_ = false;
+  volatile bool is_there_ = true;  // looked at when it may not be
 };
 
 class ABSL_SCOPED_LOCKABLE MutexLock {
