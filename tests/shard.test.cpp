@@ -155,6 +155,12 @@ class OneShard {
     }
     for (const std::uint64_t id : ids) erase(id);
   }
+  // Ids come and go until the array is full of vacant cells and another takes over.
+  void replace_array(unsigned log2) {
+    const std::uint64_t version = view_.version();
+    const std::size_t groups = (std::size_t{1} << log2) / kGroup;
+    for (std::size_t i = 0; view_.version() == version; ++i) make_vacant(log2, i % groups);
+  }
 
  private:
   Stamp next_stamp() { return Stamp::live(Epoch(++epoch_), MigrationPhase::Settled, 0); }
@@ -223,6 +229,17 @@ TEST(Shard, TwoArraysTakeTurnsWhereNamesComeAndGo) {
   // The one that is at rest is too small for more.
   for (std::uint64_t i = 0; i < limit(4); ++i) EXPECT_EQ(shard.insert(shard.id_at(4, i % 2)), 0U);
   EXPECT_EQ(shard.insert(shard.id_at(4, 0)), 5U);
+}
+
+TEST(Shard, AnArrayAtRestThatWasOutgrownMakesWayForOneOfTheNewSize) {
+  OneShard shard;
+  shard.reserve(limit(4));
+  for (int i = 0; i < 5; ++i) shard.replace_array(4);
+  EXPECT_EQ(shard.arrays().size(), 2U);
+  shard.reserve(limit(5));
+  EXPECT_EQ(shard.arrays().size(), 3U);
+  for (int i = 0; i < 5; ++i) shard.replace_array(5);
+  EXPECT_EQ(shard.arrays().size(), 4U);
 }
 
 TEST(Shard, AnArrayThatWasPreparedInVainIsUsedLater) {
