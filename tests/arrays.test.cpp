@@ -104,13 +104,13 @@ class LineMemory final : public TableMemory {
     EXPECT_EQ(bytes % kPage, 0U);
     EXPECT_GT(bytes, 0U);
     EXPECT_LE(bytes, piece_ + asked_ - begin);
-    ++discards_asked_;
+    asked_to_discard_ += bytes;
     if (discards_) std::memset(begin, 0, bytes);
     return discards_;
   }
 
   [[nodiscard]] std::size_t asked() const { return asked_; }
-  [[nodiscard]] std::size_t discards() const { return discards_asked_; }
+  [[nodiscard]] std::size_t asked_to_discard() const { return asked_to_discard_; }
 
  private:
   static constexpr std::ptrdiff_t kPage = 4096;
@@ -125,7 +125,7 @@ class LineMemory final : public TableMemory {
   std::unique_ptr<std::byte, Free> pages_;
   std::byte* piece_ = nullptr;
   std::size_t asked_ = 0;
-  std::size_t discards_asked_ = 0;
+  std::size_t asked_to_discard_ = 0;
 };
 
 TEST(CellArray, OfMoreThanTheAddressSpaceIsNotAskedFor) {
@@ -180,6 +180,9 @@ TEST(CellArray, ScrubbedPieceByPieceIsZeroAsFarAsItWasAskedAndNotFurther) {
       std::byte* const behind_header = begin + detail::kCacheLine;
       std::fill(behind_header, end, kOld);
       array.set_next_in_list(array);
+      for (std::size_t group = 0; group < array.groups(); ++group) {
+        array.store_tags(group, TagGroup(0xEEEE'EEEE'EEEE'EEEE));
+      }
       for (std::size_t from = 0; from < array.bytes(); from += kPiece) {
         const std::size_t to = std::min(from + kPiece, array.bytes());
         array.scrub(memory, from, to);
@@ -190,15 +193,16 @@ TEST(CellArray, ScrubbedPieceByPieceIsZeroAsFarAsItWasAskedAndNotFurther) {
       for (std::size_t group = 0; group < array.groups(); ++group) {
         EXPECT_EQ(array.load_tags(group).word(), 0U);
       }
-      EXPECT_EQ(memory.discards() > 0, array.bytes() >= TableMemory::kDiscardableBytes);
+      EXPECT_EQ(memory.asked_to_discard() > 0, array.bytes() >= TableMemory::kDiscardableBytes);
       Array::deallocate(memory, array);
     }
   }
 }
 
-// A piece may lie between two boundaries of pages, or end just where it began to be whole pages.
-TEST(CellArray, ScrubbedAtAnyLineIsZeroThereAndNowhereElse) {
+// A piece may lie between two boundaries of pages, or end where its first whole page would begin.
+TEST(CellArray, ScrubbedAtAnyLineIsZeroThereAndNowhereElseAndItsWholePagesAreDiscarded) {
   constexpr std::size_t kLine = detail::kCacheLine;
+  constexpr std::size_t kLines = 4096 / kLine;  // of a page; the memory begins behind one
   constexpr std::byte kOld{0xEE};
   LineMemory memory(true);
   const Array array = Array::allocate(memory, 9);
@@ -206,14 +210,18 @@ TEST(CellArray, ScrubbedAtAnyLineIsZeroThereAndNowhereElse) {
   for (const std::size_t from : {1U, 10U, 62U, 63U, 64U, 65U}) {
     for (const std::size_t lines : {0U, 1U, 53U, 62U, 63U, 64U, 65U, 128U, 200U}) {
       std::fill(begin + kLine, begin + array.bytes(), kOld);
+      const std::size_t discarded_before = memory.asked_to_discard();
       array.scrub(memory, from * kLine, (from + lines) * kLine);
+      const std::size_t first_page = (from + 1 + kLines - 1) / kLines;
+      const std::size_t pages_end = std::max(first_page, (from + 1 + lines) / kLines);
+      EXPECT_EQ(memory.asked_to_discard() - discarded_before, (pages_end - first_page) * 4096);
       const std::byte* const first = begin + from * kLine;
       const std::byte* const last = first + lines * kLine;
       EXPECT_EQ(std::count(begin + kLine, begin + array.bytes(), std::byte{0}), last - first);
       EXPECT_EQ(std::count(first, last, std::byte{0}), last - first);
     }
   }
-  EXPECT_GT(memory.discards(), 0U);
+  EXPECT_GT(memory.asked_to_discard(), 0U);
   Array::deallocate(memory, array);
 }
 
