@@ -83,7 +83,8 @@ class OneShard {
         shard_.grow_if_due(stock);
         shard_.insert(key, stock).cell().publish(next_stamp());
       }
-      static_cast<void>(shard_.piece_to_populate());
+      const auto piece = shard_.piece_to_populate();
+      if (piece.bytes != 0) pieces_.push_back(piece);
       if (!need) return asked;
       asked = std::max(asked, need.array_log2);
       stock.provide(need);
@@ -127,6 +128,8 @@ class OneShard {
     const MutexLock lock(shard_.mutex);
     return shard_.need_for_room(partitions, stock).array_log2;
   }
+  // What was to be populated so far.
+  [[nodiscard]] const std::vector<Shard::Piece>& pieces() const { return pieces_; }
   [[nodiscard]] bool is_growing() {
     const MutexLock lock(shard_.mutex);
     return shard_.is_growing();
@@ -166,6 +169,7 @@ class OneShard {
   Stamp next_stamp() { return Stamp::live(Epoch(++epoch_), MigrationPhase::Settled, 0); }
 
   PageMemory memory_;
+  std::vector<Shard::Piece> pieces_;
   detail::ShardView<Cell> view_{};
   Shard shard_;
   std::uint64_t epoch_ = 0;
@@ -257,6 +261,22 @@ TEST(Shard, AnArrayThatWasPreparedInVainIsUsedLater) {
   for (const std::uint64_t id : ids) shard.erase(id);
   for (std::uint64_t group = 0; !shard.is_growing(); ++group) shard.make_vacant(10, group);
   EXPECT_EQ(shard.arrays().size(), 3U);
+}
+
+TEST(Shard, AnArrayIsPopulatedFromFrontToEndBeforeItIsUsed) {
+  constexpr std::size_t kMost = std::size_t{64} << 10;
+  constexpr std::size_t kBytes = 64 + (1U << 11) * (1 + sizeof(Cell));
+  OneShard shard;
+  shard.reserve(limit(10));
+  for (std::uint64_t id = 0; !shard.is_growing(); ++id) shard.insert(id);
+  const std::byte* at = shard.arrays().back().begin;
+  const std::byte* const end = at + kBytes;
+  for (const auto& piece : shard.pieces()) {
+    EXPECT_EQ(piece.begin, at);
+    EXPECT_EQ(piece.bytes, std::min<std::size_t>(kMost, static_cast<std::size_t>(end - at)));
+    at += piece.bytes;
+  }
+  EXPECT_EQ(at, end);
 }
 
 TEST(Shard, AGrowthMovesFourGroupsAChange) {

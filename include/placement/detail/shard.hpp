@@ -264,7 +264,7 @@ class Shard : public ShardLock {
     std::size_t bytes = 0;
   };
   [[nodiscard]] Piece piece_to_populate() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (prepared_.word() == 0 || populated_ == prepared_.bytes()) return {};
+    if (prepared_.word() == 0) return {};
     const std::size_t bytes = std::min(kPopulatedAtOnce, prepared_.bytes() - populated_);
     return {prepared_.begin() + std::exchange(populated_, populated_ + bytes), bytes};
   }
