@@ -684,6 +684,26 @@ TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
                 }});
 }
 
+TEST_F(Permits, WakeADrainThatWaitsForAnErasedPartitionWhenItIsForgotten) {
+  ClockWithAHook clock(clock_);
+  PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
+  table.set("a", here());
+  table.acquire_write("a").quarantine(absl::Hours(1));
+  std::atomic<bool> asks{false};
+  clock.hook = [&] {
+    asks = true;
+    asks.notify_all();
+  };
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  asks.wait(false);
+                  // Takes the shard's lock, so the drain waits by then.
+                  ASSERT_TRUE(table.apply_erase("a", Epoch(9)));
+                  clock_.advance(absl::Hours(1));
+                  table.forget_erased(Epoch(9));
+                }});
+}
+
 TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
   CountingClock clock(Clock::system());
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});

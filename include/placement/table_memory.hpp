@@ -45,19 +45,15 @@ class TableMemory {
   // kDiscardableBytes, is not needed any more. Makes it read as zeros, keeps it readable and
   // writable at every moment, and returns true; or does nothing and returns false, and the table
   // stores the zeros itself. Called with a shard's lock held, for at most 16 KiB at a time.
-  virtual bool discard(void* memory, std::size_t bytes) noexcept {
-    static_cast<void>(memory);
-    static_cast<void>(bytes);
+  virtual bool discard([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) noexcept {
     return false;
   }
 
   // [memory, memory + bytes), a part of what `allocate` returned, will soon be written. May have
   // the system provide its pages now rather than at the first touch; must not change what it holds,
   // for others may be using it. Never called with a lock of the table held.
-  virtual void populate(void* memory, std::size_t bytes) noexcept {
-    static_cast<void>(memory);
-    static_cast<void>(bytes);
-  }
+  virtual void populate([[maybe_unused]] void* memory,
+                        [[maybe_unused]] std::size_t bytes) noexcept {}
 
   static constexpr std::size_t kDiscardableBytes = std::size_t{32} << 10;
 
@@ -100,14 +96,12 @@ class SystemMemory final : public TableMemory {
     ::operator delete(memory, std::align_val_t{kCacheLine});
   }
 
-  bool discard(void* memory, std::size_t bytes) noexcept override {
 #if defined(__linux__)
-    // Private anonymous pages read as zeros after this, and the mapping stays.
+  // Private anonymous pages read as zeros after this, and the mapping stays.
+  bool discard(void* memory, std::size_t bytes) noexcept override {
     return ::madvise(memory, bytes, MADV_DONTNEED) == 0;
-#else
-    return TableMemory::discard(memory, bytes);
-#endif
   }
+#endif
 
   // On failure the pages come at the first touch, as they would without it.
   void populate([[maybe_unused]] void* memory,

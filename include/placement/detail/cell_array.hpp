@@ -101,12 +101,11 @@ class CellArray {
   void scrub(TableMemory& memory, std::size_t from, std::size_t to) const noexcept {
     if (bytes() >= TableMemory::kDiscardableBytes) {
       const auto base = reinterpret_cast<std::uintptr_t>(begin());
-      const std::size_t first =
-          (base + std::max(from, kHeaderBytes) + kPage - 1) / kPage * kPage - base;
-      const std::size_t last = (base + to) / kPage * kPage - base;
-      if (first < last && memory.discard(begin() + first, last - first)) {
-        store_zeros(from, first);
-        store_zeros(last, to);
+      const auto first = (base + std::max(from, kHeaderBytes) + kPage - 1) / kPage * kPage;
+      const auto last = (base + to) / kPage * kPage;
+      if (first < last && memory.discard(reinterpret_cast<void*>(first), last - first)) {
+        store_zeros(from, first - base);
+        store_zeros(last - base, to);
         return;
       }
     }
@@ -146,8 +145,8 @@ class CellArray {
   }
 
   static constexpr std::size_t bytes_before_cells(std::size_t capacity) noexcept {
-    const std::size_t tags = capacity / TagGroup::kCells * sizeof(Word);
-    return kHeaderBytes + (tags + kCacheLine - 1) / kCacheLine * kCacheLine;
+    // Powers of two, both.
+    return kHeaderBytes + std::max(capacity / TagGroup::kCells * sizeof(Word), kCacheLine);
   }
   static constexpr std::size_t bytes(std::size_t capacity) noexcept {
     return bytes_before_cells(capacity) + capacity * sizeof(Cell);

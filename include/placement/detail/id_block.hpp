@@ -2,7 +2,6 @@
 #ifndef PLACEMENT_DETAIL_ID_BLOCK_HPP_
 #define PLACEMENT_DETAIL_ID_BLOCK_HPP_
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -23,11 +22,12 @@ class IdBlock {
  public:
   static constexpr std::size_t kHeaderBytes = kCacheLine;
 
+  static constexpr std::size_t kMostBytes = std::size_t{1} << (8 * sizeof(std::size_t) - 2);
+
   // The whole block, header included, that holds an id of `bytes` bytes: a power of two.
   [[nodiscard]] static std::size_t size_for(std::size_t bytes) {
-    constexpr std::size_t kMost = std::size_t{1} << (8 * sizeof(std::size_t) - 2);
-    if (bytes > kMost - kHeaderBytes) throw std::bad_alloc();
-    return std::bit_ceil(std::max<std::size_t>(bytes + kHeaderBytes, 2 * kCacheLine));
+    if (bytes > kMostBytes - kHeaderBytes) throw std::bad_alloc();
+    return std::bit_ceil(kHeaderBytes + bytes);
   }
 
   static IdBlock* allocate(TableMemory& memory, std::size_t size) {
@@ -43,9 +43,6 @@ class IdBlock {
 
   [[nodiscard]] Word* words() noexcept {
     return reinterpret_cast<Word*>(reinterpret_cast<std::byte*>(this) + kHeaderBytes);
-  }
-  [[nodiscard]] const Word* words() const noexcept {
-    return reinterpret_cast<const Word*>(reinterpret_cast<const std::byte*>(this) + kHeaderBytes);
   }
 
   IdBlock* next_free = nullptr;   // in its size class

@@ -2,7 +2,6 @@
 #ifndef PLACEMENT_DETAIL_PARTITION_KEY_HPP_
 #define PLACEMENT_DETAIL_PARTITION_KEY_HPP_
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>

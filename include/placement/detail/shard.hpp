@@ -80,16 +80,15 @@ class Stock {
   [[nodiscard]] Need lacking(Need need) const noexcept {
     if (array_.word() != 0 && array_.log2_capacity() == need.array_log2) need.array_log2 = 0;
     if (id_block_ != nullptr && id_block_->size() == need.id_block) need.id_block = 0;
-    if (counter_chunk_bytes_ == need.counter_chunk) need.counter_chunk = 0;
+    if (counter_chunk_ != nullptr && counter_chunk_bytes_ == need.counter_chunk) {
+      need.counter_chunk = 0;
+    }
     return need;
   }
 
   Array take_array() noexcept { return std::exchange(array_, kNoArray); }
   IdBlock* take_id_block() noexcept { return std::exchange(id_block_, nullptr); }
-  void* take_counter_chunk() noexcept {
-    counter_chunk_bytes_ = 0;
-    return std::exchange(counter_chunk_, nullptr);
-  }
+  void* take_counter_chunk() noexcept { return std::exchange(counter_chunk_, nullptr); }
 
  private:
   static constexpr Array kNoArray{0};
@@ -102,8 +101,7 @@ class Stock {
   }
   void drop_counter_chunk() noexcept {
     if (counter_chunk_ == nullptr) return;
-    const std::size_t bytes = counter_chunk_bytes_;
-    memory_.deallocate(take_counter_chunk(), bytes, MemoryUse::Counters);
+    memory_.deallocate(take_counter_chunk(), counter_chunk_bytes_, MemoryUse::Counters);
   }
 
   TableMemory& memory_;
@@ -209,7 +207,7 @@ class Shard : public ShardLock {
     Need need;
     if (must_grow() && prepared_.word() == 0) {
       const unsigned wanted = log2_for(occupied_);
-      if (!(spare_.word() != 0 && spare_.log2_capacity() == wanted)) need.array_log2 = wanted;
+      if (!has_spare(wanted)) need.array_log2 = wanted;
     }
     if (Cell::needs_block(key)) {
       const std::size_t block = IdBlock::size_for(id_bytes(key));
@@ -266,7 +264,7 @@ class Shard : public ShardLock {
     std::size_t bytes = 0;
   };
   [[nodiscard]] Piece piece_to_populate() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (prepared_.word() == 0 || populated_ == prepared_.bytes()) return {};
+    if (prepared_.word() == 0) return {};
     const std::size_t bytes = std::min(kPopulatedAtOnce, prepared_.bytes() - populated_);
     return {prepared_.begin() + std::exchange(populated_, populated_ + bytes), bytes};
   }
@@ -410,10 +408,14 @@ class Shard : public ShardLock {
     if (slot.array == target() && tags.is_empty(slot.index)) --used_;
   }
 
+  [[nodiscard]] bool has_spare(unsigned log2_capacity) const noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return spare_.word() != 0 && spare_.log2_capacity() == log2_capacity;
+  }
+
   void prepare_growth(unsigned log2_capacity, Stock<Cell>& stock) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    const bool has_spare = spare_.word() != 0 && spare_.log2_capacity() == log2_capacity;
-    prepared_ = has_spare ? std::exchange(spare_, kNoArray) : stock.take_array();
+    prepared_ = has_spare(log2_capacity) ? std::exchange(spare_, kNoArray) : stock.take_array();
     // Small ones are not worth the calls.
     populated_ = prepared_.bytes() < kPopulatedAtOnce ? prepared_.bytes() : 0;
   }
@@ -421,7 +423,7 @@ class Shard : public ShardLock {
   void install_next(Array next) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     next_ = next;
     used_ = 0;
-    move_at_ = array_.is_nothing() ? array_.groups() : 0;
+    move_at_ = 0;
     view_->install_next(next);
     move_cells();
   }
