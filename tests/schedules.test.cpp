@@ -667,6 +667,40 @@ TEST(SchedulesOfDrains, EndThoughALateWriterPassed) {
                          {{{{Acquire, Release}}, 2}, {{{Erase, SetTwin, AwaitTwinDrained}}, 2}}, 3);
 }
 
+// An id that stands after its home comes back to it when the cells move to an array of the same
+// size: behind the groups that were searched already.
+TEST(SchedulesOfForgetting, MissNothingThatMovesMeanwhile) {
+  using Table = BasicPlacementTable<std::uint64_t, Place>;
+  std::array<std::vector<std::uint64_t>, 8> of_home;  // in an array of 64
+  for (std::uint64_t id = 0;
+       std::any_of(of_home.begin(), of_home.end(), [](const auto& ids) { return ids.size() < 12; });
+       ++id) {
+    of_home[detail::NumberKey(id).hash >> 61].push_back(id);
+  }
+  Choices choices;
+  do {
+    Table table{TableOptions{.shards = 1, .expected_partitions = 40}};
+    const auto set = [&](std::size_t home, std::size_t first, std::size_t count) {
+      for (std::size_t i = first; i < first + count; ++i) table.set(of_home[home][i], Place(1));
+    };
+    const auto erase = [&](std::size_t home, std::size_t count) {
+      for (std::size_t i = 0; i < count; ++i) ASSERT_TRUE(table.erase(of_home[home][i]));
+    };
+    const std::uint64_t erased = of_home[3][8];
+    set(3, 0, 9);
+    ASSERT_TRUE(table.apply_erase(erased, Epoch(1000)));
+    erase(3, 8);
+    for (const std::size_t home : {5U, 6U, 7U}) set(home, 0, 8);
+    for (const std::size_t home : {5U, 6U}) erase(home, 8);
+    set(0, 0, 6);
+    Scheduler scheduler(choices, 1);
+    ASSERT_TRUE(
+        scheduler.run({{[&] { table.forget_erased(Epoch::max()); }, 1}, {[&] { set(1, 0, 5); }}}));
+    ASSERT_TRUE(table.apply(erased, PartitionState::active(Place(2)), Epoch(1)))
+        << "it is still remembered";
+  } while (choices.advance());
+}
+
 TEST(SchedulesOfDrivers, OfOneMigrationGiveEachStepToOne) {
   explore_all<NumberIds>(Surroundings::Alone, kAnyStanding,
                          {{{{Begin, Cutover, Complete}, {Abort}}},

@@ -138,8 +138,6 @@ class alignas(kCacheLine / 2) Cell {
       if (!is_current()) return false;
       words = id.block->words();
       size = id.size;
-    } else if (size > kInlineBytes) {
-      return false;  // a length of no id: the label was not yet this stamp's
     }
     text.resize(size);
     for (std::size_t i = 0; i < words_for(size); ++i) {
