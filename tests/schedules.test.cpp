@@ -686,16 +686,15 @@ TEST(SchedulesOfForgetting, MissNothingThatMovesMeanwhile) {
     const auto erase = [&](std::size_t home, std::size_t count) {
       for (std::size_t i = 0; i < count; ++i) ASSERT_TRUE(table.erase(of_home[home][i]));
     };
-    const std::uint64_t erased = of_home[3][8];
-    set(3, 0, 9);
+    for (const std::size_t home : {0U, 1U, 2U, 3U}) set(home, 0, 8);
+    const std::uint64_t erased = of_home[0][8];  // stands in group 4
+    set(0, 8, 1);
     ASSERT_TRUE(table.apply_erase(erased, Epoch(1000)));
-    erase(3, 8);
-    for (const std::size_t home : {5U, 6U, 7U}) set(home, 0, 8);
-    for (const std::size_t home : {5U, 6U}) erase(home, 8);
-    set(0, 0, 6);
+    for (const std::size_t home : {0U, 1U, 2U, 3U}) erase(home, 8);
+    set(5, 0, 6);
     Scheduler scheduler(choices, 1);
     ASSERT_TRUE(
-        scheduler.run({{[&] { table.forget_erased(Epoch::max()); }, 1}, {[&] { set(1, 0, 5); }}}));
+        scheduler.run({{[&] { table.forget_erased(Epoch::max()); }, 1}, {[&] { set(6, 0, 5); }}}));
     ASSERT_TRUE(table.apply(erased, PartitionState::active(Place(2)), Epoch(1)))
         << "it is still remembered";
   } while (choices.advance());
