@@ -25,7 +25,7 @@ constexpr std::size_t kThreads = 3;
 
 // INV-E1.
 TEST(ConcurrentEpochs, OfRacingChangesAreUniqueAndHaveNoGap) {
-  constexpr std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(200'000);
   constexpr std::uint64_t kPartitions = 16;
   Table table(TableOptions{.shards = 4});
   Random random = make_random();
@@ -80,7 +80,7 @@ TEST(ConcurrentEpochs, OfRacingChangesAreUniqueAndHaveNoGap) {
 
 // INV-E1: the bug of a table that draws the epoch before it takes the lock.
 TEST(ConcurrentEpochs, RacingSetsLeaveTheNewestEpochAndItsPlacementBehind) {
-  constexpr std::uint64_t kRounds = work(20'000);
+  const std::uint64_t kRounds = work(20'000);
   Table table;
   std::array<std::vector<Epoch>, 2> drawn;
   std::atomic<std::uint64_t> arrived{0};
@@ -109,7 +109,7 @@ TEST(ConcurrentEpochs, RacingSetsLeaveTheNewestEpochAndItsPlacementBehind) {
 
 // INV-E2.
 TEST(ConcurrentEpochs, TheGenerationIsNeverBehindWhatAnyoneHasSeen) {
-  constexpr std::uint64_t kChanges = work(300'000);
+  const std::uint64_t kChanges = work(300'000);
   constexpr std::uint64_t kPartitions = 8;
   Table table(TableOptions{.shards = 2});
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, ChecksummedPlacement(id, 0));

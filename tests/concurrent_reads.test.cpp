@@ -211,7 +211,7 @@ class LoggedTable {
 
 TEST(ConcurrentReads, SeeOneStateOfAPartitionWholeInAStormOfFlips) {
   constexpr std::uint64_t kPartitions = 3;
-  constexpr std::uint64_t kChanges = work(400'000);
+  const std::uint64_t kChanges = work(400'000);
   LoggedTable logged(kPartitions, kChanges);
   Random random = make_random();
   const std::uint64_t reads = read_while(
@@ -231,7 +231,7 @@ TEST(ConcurrentReads, SeeOneStateOfAPartitionWholeInAStormOfFlips) {
 
 // `set` overrides a migration: its placement goes where the destination stands.
 TEST(ConcurrentReads, SeeOneStateWholeWhileSetOverridesMigrations) {
-  constexpr std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(200'000);
   LoggedTable logged(1, 2 * kChanges);
   read_while(
       [&](Pace& pace) {
@@ -256,7 +256,7 @@ TEST(ConcurrentReads, SeeOneStateWholeWhileSetOverridesMigrations) {
 // A cell that was moved and is not marked would go on answering with what it was then.
 TEST(ConcurrentReads, SeeOneStateWholeWhileCellsMove) {
   constexpr std::uint64_t kPartitions = 40;
-  constexpr std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(200'000);
   LoggedTable logged(kPartitions, 2 * kChanges);
   Random random = make_random();
   read_while(
@@ -277,7 +277,7 @@ TEST(ConcurrentReads, SeeOneStateWholeWhileCellsMove) {
 // partition moves to another cell.
 TEST(ConcurrentReads, SeeOneStateWholeWhileAReplicaAppliesAnyStateAfterAnyOther) {
   constexpr std::uint64_t kPartitions = 3;
-  constexpr std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(200'000);
   LoggedTable logged(kPartitions, kChanges);
   Random random = make_random();
   read_while(
@@ -357,7 +357,7 @@ TEST(ConcurrentReads, FindWhatIsThereAndNothingElseWhileTheTableGrows) {
 
 TEST(ConcurrentReads, SeeAnErasedPartitionGoAndComeBackNewer) {
   constexpr std::uint64_t kPartitions = 4;
-  constexpr std::uint64_t kChanges = work(300'000);
+  const std::uint64_t kChanges = work(300'000);
   NumberTable table(TableOptions{.shards = 1});
   Random random = make_random();
   std::array<std::array<Epoch, kPartitions>, kReaders> last{};
@@ -388,7 +388,7 @@ TEST(ConcurrentReads, SeeAnErasedPartitionGoAndComeBackNewer) {
 
 // Ids beyond a cell, alike but for their ends, take turns in the same blocks and cells.
 TEST(ConcurrentReads, TakeNoLongIdForAnotherWhileTheirBlocksAreRecycled) {
-  constexpr std::uint64_t kChanges = work(400'000);
+  const std::uint64_t kChanges = work(400'000);
   constexpr std::uint64_t kIds = 12;
   std::vector<std::string> ids;
   for (std::uint64_t n = 0; n < kIds; ++n) {
@@ -511,7 +511,7 @@ void expect_for_each_visits_once(Name name) {
     CountingMemory memory;
     Table table(TableOptions{.shards = 2, .memory = &memory});
     for (std::uint64_t n = 0; n < kResidents; ++n) table.set(name(n), {n, 0});
-    constexpr std::uint64_t kChanges = work(30'000);
+    const std::uint64_t kChanges = work(30'000);
     Violations wrong("a placement was torn, or another partition's");
     Violations not_once("a resident partition was not visited exactly once");
     Violations twice("a partition was visited twice");

@@ -113,7 +113,7 @@ Outcome in_order(const Race& race, std::uint64_t id, std::size_t first) {
 class Transitions : public testing::TestWithParam<Start> {};
 
 TEST_P(Transitions, RacingOnOnePartitionDoWhatOneOfTheTwoOrdersDoes) {
-  constexpr std::uint64_t kRounds = work(1'000);
+  const std::uint64_t kRounds = work(1'000);
   std::array<std::uint64_t, 2> seen_first{};  // which side came first, where one can tell
   for (const Step one : kSteps) {
     for (const Step other : kSteps) {

@@ -464,7 +464,7 @@ constexpr std::array kWayNames = {"Flip", "Abort", "Set", "Erase"};
 class WaitingWrites : public testing::TestWithParam<Way> {};
 
 TEST_P(WaitingWrites, AreWokenWhenThePartitionLeavesCutoverAndResolveAgain) {
-  constexpr int kRounds = static_cast<int>(work(500));
+  const int kRounds = static_cast<int>(work(500));
   PlacementTable table(TableOptions{.shards = 1});
   std::uint64_t waited = 0;
   for (int round = 0; round < kRounds; ++round) {
@@ -527,7 +527,7 @@ INSTANTIATE_TEST_SUITE_P(By, WaitingWrites,
 // Writers that wait without a deadline through a storm of cutovers: were one wake-up missed, the
 // test would hang. The last thing that happens to the partition is that it leaves cutover.
 TEST(HeldWritesUnderContention, NoWakeUpIsMissedInAStormOfCutovers) {
-  constexpr std::uint64_t kRounds = work(1'000);
+  const std::uint64_t kRounds = work(1'000);
   constexpr std::size_t kWriters = 3;
   BasicPlacementTable<std::uint64_t, ChecksummedPlacement> table(TableOptions{.shards = 1});
   table.set(1, {1, 0});
@@ -574,7 +574,7 @@ TEST(HeldWritesUnderContention, NoWakeUpIsMissedInAStormOfCutovers) {
 
 // Every write that was held is resumed or cancelled, and never both.
 TEST(HeldWritesUnderContention, EveryOneIsResumedOrCancelledAndNeverBoth) {
-  constexpr std::uint64_t kRounds = work(20'000);
+  const std::uint64_t kRounds = work(20'000);
   PlacementTable table(TableOptions{.shards = 1});
   table.set("a", here());
   std::atomic<bool> storming{true};

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,7 +86,7 @@ TEST(BoundedMemory, TheBlocksOfLongIdsAreRecycled) {
 }
 
 TEST(BoundedMemory, AFewNamesAtATimeTakeAFewCells) {
-  constexpr std::uint64_t kNames = work(1'000'000);
+  const std::uint64_t kNames = work(1'000'000);
   CountingMemory memory;
   TextTable table(TableOptions{.shards = 1, .memory = &memory});
   Name name(100);
@@ -102,7 +103,7 @@ TEST(BoundedMemory, AFewNamesAtATimeTakeAFewCells) {
 }
 
 TEST(BoundedMemory, OverridingMigrationsTakesNoMoreThanTheyDid) {
-  constexpr std::uint64_t kRounds = work(500'000);
+  const std::uint64_t kRounds = work(500'000);
   CountingMemory memory;
   TextTable table(TableOptions{.shards = 1, .memory = &memory});
   Name name(100);
@@ -297,7 +298,7 @@ class OnePartition {
     return last - first <= 128;
   }
   [[nodiscard]] bool is_in_memory(const ChecksummedPlacement& placement) const {
-    const std::vector<std::byte> now = bytes();
+    const std::span now(array_.begin, array_.size);
     const auto* const wanted = reinterpret_cast<const std::byte*>(&placement);
     return std::search(now.begin(), now.end(), wanted, wanted + sizeof placement) != now.end();
   }

@@ -400,7 +400,9 @@ TEST(MigrationControllerMemory, KeepsNothingOfAMigrationThatIsOver) {
 }
 
 TEST(FailingIntern, OfANameThatIsNewThrowsAndOfOneThatIsKnownDoesNotAllocate) {
-  const std::string text = "a cluster's name that is too long for the small string optimisation";
+  static int times = 0;  // a name is new only once
+  const std::string text = "a cluster's name that is too long for the small string optimisation" +
+                           std::to_string(++times);
   const std::string other = text + ", another one";
   const ClusterId known(text);
   std::size_t failures = 0;

@@ -190,7 +190,7 @@ TEST(PartitionRef, SeesWhatAReplicaApplies) {
 // Flips, growth, erases and second cells under references: what they see is whole, their own, and
 // never goes back; and no flip happens over a permit.
 TEST(PartitionRef, IsRightWhileThePartitionChangesAndMoves) {
-  constexpr std::uint64_t kChanges = work(60'000);
+  const std::uint64_t kChanges = work(60'000);
   constexpr std::uint64_t kPartitions = 3;
   NumberTable table(TableOptions{.shards = 1});
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
@@ -334,7 +334,7 @@ TEST(GetMany, IsRightAtEverySizeWhileTheTableGrows) {
 
 TEST(GetMany, SeesEachPartitionWholeInAStormOfFlips) {
   constexpr std::uint64_t kPartitions = 64;
-  constexpr std::uint64_t kFlips = work(40'000);
+  const std::uint64_t kFlips = work(40'000);
   NumberTable table;
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
   std::atomic<bool> flipping{true};

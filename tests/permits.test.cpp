@@ -592,7 +592,7 @@ TEST_F(Permits, AreGivenBackWithoutTheShardsLockWhenNoDrainWaitsAnyMore) {
 }
 
 TEST_F(Permits, WakeEveryDrainWhenTheLastIsGivenBack) {
-  constexpr int kRounds = static_cast<int>(work(2'000));
+  const int kRounds = static_cast<int>(work(2'000));
   table_.set("a", here());
   for (int round = 0; round < kRounds; ++round) {
     WritePermit one = table_.acquire_write("a");
@@ -718,7 +718,7 @@ TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
 }
 
 TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {
-  constexpr int kRounds = static_cast<int>(work(2'000));
+  const int kRounds = static_cast<int>(work(2'000));
   for (int round = 0; round < kRounds; ++round) {
     table_.set("a", here());
     WritePermit permit = table_.acquire_write("a");
@@ -763,7 +763,7 @@ void meet(std::uint64_t turn, const std::atomic<std::uint64_t>& count) {
 // a cutover in which none is out any more, none is granted.
 void expect_no_flip_over_a_permit(bool grows) {
   constexpr std::uint64_t kPartitions = 2;
-  constexpr std::uint64_t kFlips = work(60'000);
+  const std::uint64_t kFlips = work(60'000);
   constexpr std::size_t kWriters = 2;
   NumberTable table(TableOptions{.shards = 1});
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
@@ -840,7 +840,7 @@ TEST(PermitsUnderContention, NoFlipHappensWhileOneIsOutInATableThatGrows) {
 // INV-M2 in the drain's form: after wait_until_drained in cutover, the flip is only refused for
 // the instant in which a writer finds out that it came too late.
 TEST(PermitsUnderContention, TheFlipSucceedsSoonAfterTheDrain) {
-  constexpr std::uint64_t kRounds = work(20'000);
+  const std::uint64_t kRounds = work(20'000);
   NumberTable table(TableOptions{.shards = 1});
   table.set(1, {1, 0});
   std::atomic<bool> flipping{true};
@@ -871,7 +871,7 @@ TEST(PermitsUnderContention, TheFlipSucceedsSoonAfterTheDrain) {
 // Counters are found, closed and given to the next partition while writers look for them.
 TEST(PermitsUnderContention, AreCountedRightWhilePartitionsComeAndGo) {
   constexpr std::uint64_t kPartitions = 4;
-  constexpr std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(200'000);
   NumberTable table(TableOptions{.shards = 1});
   Random random = make_random();
   std::atomic<bool> churning{true};

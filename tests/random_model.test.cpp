@@ -129,7 +129,7 @@ TYPED_TEST(RandomModel, ALongHistoryIsThatOfTheReference) {
   Random random = make_random();
   Sights sights;
   for (const std::size_t shards : {1U, 16U}) {
-    run_long<TypeParam>(random, test::kSlow ? 3'000 : 20'000,
+    run_long<TypeParam>(random, test::kSlow || test::work_divisor() > 1 ? 3'000 : 20'000,
                         {.shards = shards, .check_all_after = 500}, sights);
     if (testing::Test::HasFailure()) return;
   }

@@ -4,9 +4,11 @@
 # repeat.sh [<build directory> [<times> [<program>...]]]
 #
 # Runs all tests of a build that many times in a row (200, unless told), each program as one process,
-# as many at once as there are processors. A failure ends nothing but makes the whole fail. Left out
+# as many at once as there are processors; with less work in the tests that take seconds, a 25th unless
+# PLACEMENT_TEST_WORK_DIVISOR says otherwise. A failure ends nothing but makes the whole fail. Left out
 # unless named: schedules, which does the same each time, and the router's tests, which start servers.
 set -euo pipefail
+export PLACEMENT_TEST_WORK_DIVISOR="${PLACEMENT_TEST_WORK_DIVISOR:-25}"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build="${1:-build/test}"

@@ -2,7 +2,9 @@
 #ifndef PLACEMENT_TESTS_SUPPORT_SANITIZERS_HPP_
 #define PLACEMENT_TESTS_SUPPORT_SANITIZERS_HPP_
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #if defined(__SANITIZE_THREAD__)
 #define PLACEMENT_TESTS_UNDER_TSAN 1
@@ -43,8 +45,20 @@ inline constexpr bool kSlow = true;
 inline constexpr bool kSlow = kSanitized;
 #endif
 
+// By how much the environment wants the work of a test to be less, for tests that are run again and
+// again: PLACEMENT_TEST_WORK_DIVISOR.
+inline std::uint64_t work_divisor() {
+  static const std::uint64_t divisor = [] {
+    const char* const given = std::getenv("PLACEMENT_TEST_WORK_DIVISOR");
+    return given == nullptr ? 1 : std::max<std::uint64_t>(1, std::strtoull(given, nullptr, 10));
+  }();
+  return divisor;
+}
+
 // An amount of work: less of it where everything is slow.
-constexpr std::uint64_t work(std::uint64_t amount) { return kSlow ? amount / 25 : amount; }
+inline std::uint64_t work(std::uint64_t amount) {
+  return std::max<std::uint64_t>(1, (kSlow ? amount / 25 : amount) / work_divisor());
+}
 
 }  // namespace placement::test
 
