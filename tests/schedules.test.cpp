@@ -618,17 +618,23 @@ TYPED_TEST(Schedules, OfAWriteWhileCellsMove) { explore_all<TypeParam>(kWrites, 
 
 // Twice, so that the cells come back to the array in which they were. A long program: it is not
 // preempted at every access, unless there is time.
-TEST(SchedulesOfAReader, FindTheCellsBackInTheirFirstArray) {
-  const auto churn_preempted_at_every = [](std::size_t some) {
-    return Threads{{{Churn, Churn}}, 1, more_preemptions() == 0 ? some : 1};
-  };
-  const Threads read = {{{State}}, 2};
-  const Threads scan = {{{ForEach}}, 2};
-  const std::vector<Standing> draining = {Standing::Draining};
-  explore_all<NumberIds>(Surroundings::Alone, draining, {read, churn_preempted_at_every(8)}, 3);
-  explore_all<LongTextIds>(Surroundings::Alone, draining, {read, churn_preempted_at_every(16)}, 3);
-  explore_all<NumberIds>(Surroundings::Alone, draining, {scan, churn_preempted_at_every(32)}, 3);
-  explore_all<LongTextIds>(Surroundings::Alone, draining, {scan, churn_preempted_at_every(64)}, 3);
+template <typename Kind>
+void explore_a_return_to_the_first_array(const Program& reader, std::size_t every) {
+  explore_all<Kind>(Surroundings::Alone, {Standing::Draining},
+                    {{{reader}, 2}, {{{Churn, Churn}}, 1, more_preemptions() == 0 ? every : 1}}, 3);
+}
+
+TEST(SchedulesOfARead, ThatFindsTheCellBackInItsFirstArray) {
+  explore_a_return_to_the_first_array<NumberIds>({State}, 8);
+}
+TEST(SchedulesOfARead, ThatFindsTheBlockBackInItsFirstArray) {
+  explore_a_return_to_the_first_array<LongTextIds>({State}, 16);
+}
+TEST(SchedulesOfAScan, ThatFindsTheCellBackInItsFirstArray) {
+  explore_a_return_to_the_first_array<NumberIds>({ForEach}, 32);
+}
+TEST(SchedulesOfAScan, ThatFindsTheBlockBackInItsFirstArray) {
+  explore_a_return_to_the_first_array<LongTextIds>({ForEach}, 64);
 }
 
 // Preempted while it acquires, and again with the permit out.
