@@ -16,7 +16,7 @@ killed most so far and are fastest first, until one fails. A crash and a time-ou
 evaluated at compile time is not mutated.
 
 Results are kept in <work>/results.jsonl, a line a mutant, and are good as long as the line of source
-stays; --retry runs the survivors again, --fresh everything. explained.toml says why a survivor may
+stays; --retry runs the survivors that nothing explains again, --fresh everything. explained.toml says why a survivor may
 live, and which variant of a model (tests/model) answers for a memory order.
 
 Exits with 1 if a mutant survived that explained.toml does not name.
@@ -524,10 +524,16 @@ def main():
     suite.reach(mutants, options.jobs, options.longest)
     log(f"{len(suite.tests)} tests, unmutated, at {time.monotonic() - begin:.0f} s")
 
-    redo = {"survived", "not reached"} if options.retry else set()
+    def is_to_run(mutant):
+        result = results.get(mutant.key)
+        if result is None:
+            return True
+        return (options.retry and result["outcome"] in ("survived", "not reached")
+                and explanations.of(result) is None)
+
     random.Random(options.seed).shuffle(chosen)  # so that a run that is cut short is a sample, too
     todo = [m for m in chosen if m.number not in out and
-            (m.key not in results or results[m.key]["outcome"] in redo)]
+            is_to_run(m)]
     log(f"{len(chosen)} mutants, {len(todo)} to run")
     lock = threading.Lock()
     done_count = 0
