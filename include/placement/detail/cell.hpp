@@ -26,12 +26,6 @@ namespace placement {
 inline namespace v1 {
 namespace detail {
 
-enum class Match {
-  No,
-  Yes,
-  Torn,  // the cell changed meanwhile: what was read means nothing
-};
-
 // A fixed number of words, in whole half cache lines, so that a cell lies on as few lines as its
 // size allows: 64 bytes for an integer id, 96 (two lines, always) for a text id and a Placement.
 //
@@ -100,19 +94,18 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // The same for any id. `is_current()` tells whether what was read since the stamp belongs
-  // together.
-  [[nodiscard]] Match matches(const NumberKey& key, const auto&) const noexcept {
-    return matches_inline(key) ? Match::Yes : Match::No;
+  // together; if it does not, true means nothing, and the caller finds that out by asking again.
+  [[nodiscard]] bool matches(const NumberKey& key, const auto&) const noexcept {
+    return matches_inline(key);
   }
-  [[nodiscard]] Match matches(const TextKey& key, const auto& is_current) const noexcept {
-    if (!needs_block(key)) return matches_inline(key) ? Match::Yes : Match::No;
-    if (!has_label(label_of(key))) return Match::No;
+  [[nodiscard]] bool matches(const TextKey& key, const auto& is_current) const noexcept {
+    if (!needs_block(key)) return matches_inline(key);
+    if (!has_label(label_of(key))) return false;
     const LongId id = long_id();
     // The three words are one id's only if neither the stamp nor the array's version has moved on.
     // That has to be known before the block is entered: what was read might be no address at all.
-    if (!is_current()) return Match::Torn;
-    if (id.hash != key.hash || id.size != key.id.size()) return Match::No;
-    return equal(id.block->words(), key) ? Match::Yes : Match::No;
+    if (!is_current()) return true;
+    return id.hash == key.hash && id.size == key.id.size() && equal(id.block->words(), key);
   }
 
   // The placement in one of the two buffers: the active one is the origin.

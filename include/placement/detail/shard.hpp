@@ -379,8 +379,7 @@ class Shard : public ShardLock {
       const TagGroup tags = array.load_tags(group);
       for (auto cells = tags.candidates(key.hash); cells; cells.drop_first()) {
         const Slot slot{array, group, cells.first()};
-        if (slot.cell().stamp().has_id() &&
-            slot.cell().matches(key, [] { return true; }) == Match::Yes) {
+        if (slot.cell().stamp().has_id() && slot.cell().matches(key, [] { return true; })) {
           return slot;
         }
       }

@@ -175,10 +175,8 @@ class alignas(kCacheLine / 2) ShardView {
         const Cell& cell = array.cell(group, cells.first());
         const Stamp stamp = cell.stamp();
         if (!stamp.has_id()) continue;
-        const Match match =
-            cell.matches(key, [&] { return cell.is_still(stamp) && is_still(version); });
-        if (match == Match::No) continue;
-        if (match == Match::Torn) return Found::Torn;
+        const auto is_current = [&] { return cell.is_still(stamp) && is_still(version); };
+        if (!cell.matches(key, is_current)) continue;
         const bool result = read(cell, stamp);
         if (!cell.is_still(stamp)) return Found::Torn;
         return result ? Found::Accepted : Found::Refused;
