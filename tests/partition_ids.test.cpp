@@ -94,7 +94,7 @@ TEST(TextIds, OneByteOfDifferenceAtAnyPositionKeepsThemApart) {
 TEST(TextIds, ThatAreHashedAlikeAreKeptApart) {
   constexpr std::uint64_t kBits = 0xFF00'0000'FFFF'0000;  // the home, the tag and the label
   constexpr std::size_t kTries = 100'000;
-  for (const std::size_t length : {6U, 7U, 8U, 20U, 48U, 60U}) {
+  for (const std::size_t length : {6U, 7U, 8U, 12U, 20U, 48U, 60U}) {
     for (const bool at_the_end : {false, true}) {  // is where they differ
       std::map<std::uint64_t, std::string> first_of;
       std::vector<std::string> ids;
