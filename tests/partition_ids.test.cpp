@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Ids and placements of every shape: hostile text, integers at their extremes, odd sizes.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -95,12 +96,15 @@ TEST(TextIds, ThatAreHashedAlikeAreKeptApart) {
   constexpr std::uint64_t kBits = 0xFF00'0000'FFFF'0000;  // the home, the tag and the label
   constexpr std::size_t kTries = 100'000;
   for (const std::size_t length : {6U, 7U, 8U, 12U, 20U, 48U, 60U}) {
-    for (const bool at_the_end : {false, true}) {  // is where they differ
+    // Where they differ: in the first word, in one between, in the last.
+    for (const std::size_t at : {std::size_t{0}, std::min<std::size_t>(16, length / 2), length}) {
       std::map<std::uint64_t, std::string> first_of;
       std::vector<std::string> ids;
       for (std::size_t n = 0; n < kTries && ids.size() < 8; ++n) {
         std::string id = std::to_string(n);
-        id.insert(at_the_end ? 0 : id.size(), length - id.size(), 'x');
+        const std::size_t rest = length - id.size();
+        id.insert(0, std::min(at, rest), 'x');
+        id.append(length - id.size(), 'x');
         const std::uint64_t bits = detail::TextKey(detail::TextId(id)).hash & kBits;
         const auto [found, is_new] = first_of.emplace(bits, id);
         if (is_new) continue;

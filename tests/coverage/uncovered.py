@@ -43,7 +43,7 @@ def counters(build):
 
 class Explanations:
     def __init__(self, path):
-        self.entries = tomllib.loads(path.read_text())["explained"]
+        self.entries = tomllib.loads(path.read_text()).get("explained", [])
 
     def of(self, file, source):
         for entry in self.entries:

@@ -150,7 +150,6 @@ class Shard : public ShardLock {
 
   // No reader and no writer is left.
   ~Shard() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (memory_ == nullptr) return;
     if (!array_.is_nothing()) own(array_);
     for (const Array array : {next_, prepared_, spare_, retired_}) {
       if (array.word() != 0) own(array);
