@@ -763,7 +763,7 @@ void meet(std::uint64_t turn, const std::atomic<std::uint64_t>& count) {
 // a cutover in which none is out any more, none is granted.
 void expect_no_flip_over_a_permit(bool grows) {
   constexpr std::uint64_t kPartitions = 2;
-  const std::uint64_t kFlips = work(60'000);
+  const std::uint64_t kFlips = work(20'000);
   constexpr std::size_t kWriters = 2;
   NumberTable table(TableOptions{.shards = 1});
   for (std::uint64_t id = 0; id < kPartitions; ++id) table.set(id, {id, 0});
@@ -871,7 +871,7 @@ TEST(PermitsUnderContention, TheFlipSucceedsSoonAfterTheDrain) {
 // Counters are found, closed and given to the next partition while writers look for them.
 TEST(PermitsUnderContention, AreCountedRightWhilePartitionsComeAndGo) {
   constexpr std::uint64_t kPartitions = 4;
-  const std::uint64_t kChanges = work(200'000);
+  const std::uint64_t kChanges = work(75'000);
   NumberTable table(TableOptions{.shards = 1});
   Random random = make_random();
   std::atomic<bool> churning{true};
