@@ -57,7 +57,8 @@ inline std::uint64_t work_divisor() {
 
 // An amount of work: less of it where everything is slow.
 inline std::uint64_t work(std::uint64_t amount) {
-  return std::max<std::uint64_t>(1, (kSlow ? amount / 25 : amount) / work_divisor());
+  return std::max<std::uint64_t>(1,
+                                 amount / std::max<std::uint64_t>(kSlow ? 25 : 1, work_divisor()));
 }
 
 }  // namespace placement::test
