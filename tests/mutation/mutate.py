@@ -463,6 +463,7 @@ def main():
     if options.short:
         areas, options.only = SHORT_AREAS, SHORT_HEADERS
         options.except_operator = ["order"]
+        options.fresh = True
         options.sample = options.sample or SHORT_SAMPLE
         work = options.work or ROOT / "build" / "mutation-short"
     work = work.resolve()
