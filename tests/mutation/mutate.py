@@ -441,6 +441,7 @@ def main():
     parser = argparse.ArgumentParser(description="Mutation testing of the headers")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", default=[], help="a header, below include/placement")
+    parser.add_argument("--area", action="append", default=[], help="only that area's tests")
     parser.add_argument("--operator", action="append", default=[], help="one kind of mutation")
     parser.add_argument("--except-operator", action="append", default=[])
     parser.add_argument("--short", action="store_true", help="a few headers and tests, a sample")
@@ -457,7 +458,7 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--report", action="store_true", help="only say what the results say")
     options = parser.parse_args()
-    areas = []
+    areas = options.area
     work = options.work or ROOT / "build" / ("mutation-" + options.sanitize if options.sanitize
                                              else "mutation")
     if options.short:
