@@ -653,19 +653,24 @@ TEST_F(Permits, ThatGoIntoQuarantineUnderADrainAreWaitedFor) {
   }
 }
 
-// In the next three tests the drain asks for the time under the shard's lock, which it gives up
-// when it waits: whoever takes that lock later finds it waiting.
+// Calls `act` when a drain of "a" has asked for the time, which it does under the shard's lock, and
+// gives that up when it waits: if `act` takes the lock, it finds the drain waiting. The drain ends.
+template <typename Act>
+void beside_a_drain(const PlacementTable& table, const CountingClock& clock, Act act) {
+  const int asked = clock.times_asked();
+  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
+                [&] {
+                  clock.wait_until_asked(asked);
+                  act();
+                }});
+}
 
 TEST_F(Permits, ThatGoIntoQuarantineWakeADrainThatWaitsForThem) {
   CountingClock clock(Clock::system());
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   WritePermit permit = table.acquire_write("a");
-  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
-                [&] {
-                  clock.wait_until_asked();
-                  permit.quarantine(absl::Milliseconds(1));
-                }});
+  beside_a_drain(table, clock, [&] { permit.quarantine(absl::Milliseconds(1)); });
 }
 
 TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
@@ -673,35 +678,23 @@ TEST_F(Permits, WakeADrainThatWaitsWhenTheirQuarantineIsFoundToBeOver) {
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   table.acquire_write("a").quarantine(absl::Hours(1));
-  const int asked = clock.times_asked();
-  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
-                [&] {
-                  clock.wait_until_asked(asked);
-                  // Takes the shard's lock, so the drain waits by then.
-                  static_cast<void>(table.held_writes("a"));
-                  clock_.advance(absl::Hours(1));
-                  EXPECT_EQ(table.writes_in_flight("a"), 0U);
-                }});
+  beside_a_drain(table, clock, [&] {
+    static_cast<void>(table.held_writes("a"));  // takes the lock
+    clock_.advance(absl::Hours(1));
+    EXPECT_EQ(table.writes_in_flight("a"), 0U);
+  });
 }
 
 TEST_F(Permits, WakeADrainThatWaitsForAnErasedPartitionWhenItIsForgotten) {
-  ClockWithAHook clock(clock_);
+  CountingClock clock(clock_);
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   table.acquire_write("a").quarantine(absl::Hours(1));
-  std::atomic<bool> asks{false};
-  clock.hook = [&] {
-    asks = true;
-    asks.notify_all();
-  };
-  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
-                [&] {
-                  asks.wait(false);
-                  // Takes the shard's lock, so the drain waits by then.
-                  ASSERT_TRUE(table.apply_erase("a", Epoch(9)));
-                  clock_.advance(absl::Hours(1));
-                  table.forget_erased(Epoch(9));
-                }});
+  beside_a_drain(table, clock, [&] {
+    ASSERT_TRUE(table.apply_erase("a", Epoch(9)));  // takes the lock
+    clock_.advance(absl::Hours(1));
+    table.forget_erased(Epoch(9));
+  });
 }
 
 TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
@@ -709,12 +702,10 @@ TEST_F(Permits, WakeADrainThoughAnotherHasGivenUp) {
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
   WritePermit permit = table.acquire_write("a");
-  run_together({[&] { EXPECT_TRUE(table.wait_until_drained("a", absl::InfiniteFuture())); },
-                [&] {
-                  clock.wait_until_asked();
-                  EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(1)));
-                  permit.release();
-                }});
+  beside_a_drain(table, clock, [&] {
+    EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(1)));
+    permit.release();
+  });
 }
 
 TEST_F(Permits, OfAPartitionThatIsErasedUnderADrainAreDrained) {

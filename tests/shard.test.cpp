@@ -90,6 +90,15 @@ class OneShard {
       stock.provide(need);
     }
   }
+  // Fills an array of 2^log2 cells, five to a group; returns with what.
+  std::vector<std::uint64_t> fill(unsigned log2) {
+    std::vector<std::uint64_t> ids;
+    for (std::size_t i = 0; i < limit(log2); ++i) {
+      ids.push_back(id_at(log2, i / 5));
+      insert(ids.back());
+    }
+    return ids;
+  }
   void erase(std::uint64_t id) {
     const MutexLock lock(shard_.mutex);
     shard_.step();
@@ -295,11 +304,7 @@ TEST(Shard, AGrowthMovesFourGroupsAChange) {
 TEST(Shard, WhatIsErasedWhileItGrowsIsCountedInItsArrayOnly) {
   OneShard shard;
   shard.reserve(limit(7));
-  std::vector<std::uint64_t> ids;
-  for (std::size_t i = 0; i < limit(7); ++i) {
-    ids.push_back(shard.id_at(7, i / 5));
-    shard.insert(ids.back());
-  }
+  const std::vector<std::uint64_t> ids = shard.fill(7);
   EXPECT_EQ(shard.insert(shard.id_at(7, 0)), 8U);
   shard.erase(ids.back());  // in the old array
   shard.erase(ids[10]);     // in the new one
@@ -350,11 +355,7 @@ TEST(Shard, NothingIsUnderWayWhenTheRoomIsThere) {
 TEST(Shard, ForgetsTheErasedOfFourGroupsAtATimeAndOfNoneWhileItGrows) {
   OneShard shard;
   shard.reserve(limit(7));
-  std::vector<std::uint64_t> ids;
-  for (std::size_t i = 0; i < limit(7); ++i) {
-    ids.push_back(shard.id_at(7, i / 5));
-    shard.insert(ids.back());
-  }
+  const std::vector<std::uint64_t> ids = shard.fill(7);
   shard.insert(shard.id_at(7, 0));
   for (const std::uint64_t id : ids) shard.remember_as_erased(id);
   ASSERT_TRUE(shard.is_growing());

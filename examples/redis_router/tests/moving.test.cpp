@@ -18,6 +18,12 @@ using testing::StartsWith;
 using Cutover = RouterTest;
 using Moving = RouterTest;
 
+// Tenant t, on its way to b.
+void begin_and_cut_over(TestClient& control) {
+  ASSERT_THAT(control.call({"PLACEMENT", "BEGIN", "t", "b"}), StartsWith("OK"));
+  ASSERT_THAT(control.call({"PLACEMENT", "CUTOVER", "t"}), StartsWith("OK"));
+}
+
 TEST_F(Cutover, HoldsWritesUntilTheFlipAndKeepsTheOrder) {
   start_router();
   auto control = connect();
@@ -42,8 +48,7 @@ TEST_F(Cutover, HeldWritesGoToTheOriginAfterAnAbort) {
   auto control = connect();
   auto client = connect();
   ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
-  control.call({"PLACEMENT", "BEGIN", "t", "b"});
-  control.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(control);
   client.send({"SET", "t:1", "new"});
   ASSERT_TRUE(held_writes(control, 1));
   ASSERT_THAT(control.call({"PLACEMENT", "ABORT", "t"}), StartsWith("OK"));
@@ -56,8 +61,7 @@ TEST_F(Cutover, LetsGoOfAWriteAtTheHoldTimeoutAndGoesOn) {
   start_router();
   auto client = connect();
   ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
-  client.call({"PLACEMENT", "BEGIN", "t", "b"});
-  client.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(client);
   client.send({"SET", "t:1", "new"});
   client.send({"GET", "t:1"});
   EXPECT_THAT(client.receive(), StartsWith("-TRYAGAIN "));
@@ -73,8 +77,7 @@ TEST_F(Cutover, HoldsNoMoreWritesThanItMay) {
   auto first = connect();
   auto second = connect();
   ASSERT_EQ(first.call({"SET", "t:1", "old"}), "OK");
-  control.call({"PLACEMENT", "BEGIN", "t", "b"});
-  control.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(control);
   first.send({"SET", "t:1", "new"});
   ASSERT_TRUE(held_writes(control, 1));
   EXPECT_THAT(second.call({"SET", "t:2", "x"}), StartsWith("-TRYAGAIN "));
@@ -87,8 +90,7 @@ TEST_F(Cutover, ForgetsAClientThatVanishesWhileItIsHeld) {
   auto control = connect();
   auto client = connect();
   ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
-  control.call({"PLACEMENT", "BEGIN", "t", "b"});
-  control.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(control);
   client.send({"SET", "t:1", "new"});
   ASSERT_TRUE(held_writes(control, 1));
   client.close();
@@ -102,8 +104,7 @@ TEST_F(Cutover, DropsAHeldWriteButNoReplyWhenAClientClosesItsSide) {
   auto control = connect();
   auto client = connect();
   ASSERT_EQ(client.call({"SET", "t:1", "old"}), "OK");
-  control.call({"PLACEMENT", "BEGIN", "t", "b"});
-  control.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(control);
   a_.freeze();
   client.send({"SET", "u:1", "sent"});
   client.send({"SET", "t:1", "held"});
@@ -127,8 +128,7 @@ TEST_F(Cutover, WaitsForTheWritesThatWereSentBefore) {
   a_.freeze();
   client.send({"SET", "t:1", "new"});
   ASSERT_TRUE(eventually(control, {"PLACEMENT", "GET", "t"}, "writes_in_flight 1"));
-  control.call({"PLACEMENT", "BEGIN", "t", "b"});
-  control.call({"PLACEMENT", "CUTOVER", "t"});
+  begin_and_cut_over(control);
   EXPECT_THAT(control.call({"PLACEMENT", "COMPLETE", "t"}), StartsWith("-WRITESINFLIGHT 1 writes"));
   client.close();  // it need not stay to hear the answer
   a_.unfreeze();
