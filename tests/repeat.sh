@@ -14,6 +14,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build="${1:-build/test}"
 times="${2:-200}"
 programs=("${@:3}")
+if [[ ! -d "$build/tests" || ! "$times" =~ ^[1-9][0-9]*$ ]]; then
+  printf 'usage: %s [<build directory> [<times> [<program>...]]]\n' "$0" >&2
+  exit 2
+fi
 if [[ "${#programs[@]}" -eq 0 ]]; then
   for program in "$build"/tests/placement_table_*_test; do
     name="$(basename "$program")"

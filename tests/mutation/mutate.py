@@ -474,6 +474,12 @@ def main():
     enumerators = cpp_mutants.enumerators_of(texts.values())
     headers = [cpp_mutants.Header(str(p.relative_to(ROOT / INCLUDE)), texts[p], enumerators)
                for p in paths]
+    for file in options.only:
+        if file not in (h.file for h in headers):
+            parser.error(f"--only: there is no include/placement/{file}")
+    for area in areas:
+        if area != "two_units" and not (ROOT / "tests" / f"{area}.test.cpp").exists():
+            parser.error(f"--area: there is no tests/{area}.test.cpp")
     mutants = [m for h in headers for m in h.find()]
     for number, mutant in enumerate(mutants, start=1):
         mutant.number = number
