@@ -434,6 +434,14 @@ TEST_F(HeldWritesDeathTest, ThatOutliveTheTableAreCaughtInDebugBuilds) {
 #endif
 }
 
+TEST_F(HeldWritesDeathTest, ThatNothingResumesAreCaughtInDebugBuilds) {
+#ifdef NDEBUG
+  GTEST_SKIP() << "no assertions in this build";
+#else
+  EXPECT_DEATH(static_cast<void>(table_.hold("a", nullptr)), "nothing resumes");
+#endif
+}
+
 // ---- acquire_write_until ----
 
 TEST_F(HeldWrites, AreNotNeededOutsideOfACutover) {

@@ -637,6 +637,14 @@ TEST(SchedulesOfAScan, ThatFindsTheBlockBackInItsFirstArray) {
   explore_a_return_to_the_first_array<LongTextIds>({ForEach}, 64);
 }
 
+// Found while a partition is about to get a second cell, before the first on a lookup's way, and
+// asked again when that is there and the first has not given way yet.
+TEST(SchedulesOfARef, ThatIsNeverBehindTheTable) {
+  const Threads read = {{{RefGet, Get, RefGet}, {RefAcquire, Get, RefAcquire}}, 1};
+  const Threads change = {{{EraseTwin, Set}, {EraseTwin, ApplyCutover}}, 2};
+  explore_all<NumberIds>(Surroundings::BehindTwin, {Standing::Draining}, {read, change}, 3);
+}
+
 // Preempted while it acquires, and again with the permit out.
 TEST(SchedulesOfAWriter, LetNothingFlipOrGoUnderAPermit) {
   const Threads write = {{{Acquire, Release}, {RefAcquire, Release}}, 2};

@@ -278,7 +278,8 @@ class BasicPlacementTable {
   // more (flip, abort, set, erase): by the thread that made the transition, before that returns,
   // or by this one at once if the partition is in no cutover now. It means "resolve again", and
   // nothing about what the answer will be. It runs outside every lock, may call the table, and
-  // must not throw. If max_held_writes are held, it is not called and the ticket says so.
+  // must not throw. If max_held_writes are held, it is not called and the ticket says so. Requires
+  // that `resume` is not empty; asserted in debug builds.
   // Throws std::bad_alloc.
   HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
 
@@ -978,6 +979,7 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
 
 template <PartitionKey Id, typename P>
 HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<void()> resume) {
+  assert(resume != nullptr && "a write is held that nothing resumes");
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   auto write = std::make_shared<detail::HeldWrite>(std::move(resume));

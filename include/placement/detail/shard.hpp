@@ -273,7 +273,7 @@ class Shard : public ShardLock {
   // id was there could come upon the second cell while the next lookup still finds the first, and
   // its reader would see epochs go back: so the version it began with has to be over before.
   [[nodiscard]] Slot duplicate(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    view_->renew_version();
+    view_->begin_second_cell();
     const Slot slot = take_slot(target(), from.cell().hash_of(kAnyKey));
     slot.cell().copy_content_of(from.cell());
     return slot;
@@ -282,7 +282,7 @@ class Shard : public ShardLock {
   // `from` has a published duplicate and gives way to it. A reader that passed the duplicate's
   // place before it was published, and finds `from` gone, has a version that is no longer true.
   void give_way(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    view_->renew_version();
+    view_->end_second_cell();
     from.cell().publish(Stamp::vacant());
     free_slot(from);
   }

@@ -33,7 +33,7 @@ namespace detail {
 // there filled, before the mark. Hence the order of a lookup: `array`, then `next`.
 //
 // When all is moved, the holder of the mutex stores, in this order and each with release,
-//   array = next;  (V1) version += 1;  next = none;  and then (V2) begins to scrub the old array.
+//   array = next;  (V1) version += 2;  next = none;  and then (V2) begins to scrub the old array.
 // A lookup loads the version (acquire) before `array`, and again after all else it has read. If
 // both are equal, then
 //   - the arrays it probed were not retired meanwhile: with a new version it would have loaded the
@@ -120,8 +120,11 @@ class alignas(kCacheLine / 2) ShardView {
     return Array(array_.load(std::memory_order_relaxed)).log2_capacity();
   }
 
+  // For who keeps what a lookup found: what has an equal stamp in this version is current. While
+  // the version is odd a partition is between two cells, and the first keeps its stamp for a moment
+  // in which the second may be seen already. So it is the version before, which does not come back.
   [[nodiscard]] std::uint64_t version() const noexcept {
-    return version_.load(std::memory_order_acquire);
+    return version_.load(std::memory_order_acquire) & ~std::uint64_t{1};
   }
   // After acquire loads only, as Cell::is_still.
   [[nodiscard]] bool is_still(std::uint64_t version) const noexcept {
@@ -132,16 +135,20 @@ class alignas(kCacheLine / 2) ShardView {
 
   void install(Array array) noexcept {
     array_.store(array.word(), std::memory_order_release);
-    renew_version();
+    renew_version(2);
     next_.store(0, std::memory_order_release);
   }
-  void renew_version() noexcept {
-    // (V1) Only the holder of the mutex writes it, so there is no other increment to lose.
-    version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  }
+  // Before a partition's second cell is published, and before its first gives way to that.
+  void begin_second_cell() noexcept { renew_version(1); }
+  void end_second_cell() noexcept { renew_version(1); }
   void install_next(Array next) noexcept { next_.store(next.word(), std::memory_order_release); }
 
  private:
+  void renew_version(std::uint64_t by) noexcept {
+    // (V1) Only the holder of the mutex writes it, so there is no other increment to lose.
+    version_.store(version_.load(std::memory_order_relaxed) + by, std::memory_order_release);
+  }
+
   enum class Found {
     No,
     Torn,      // the cell changed meanwhile
