@@ -714,7 +714,7 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, Transition tra
   prefetch(key);
   for (;;) {
     detail::Need need;
-    Change done;
+    std::optional<Change> done;
     typename Shard::Piece piece;
     {
       const MutexLock lock(shard.mutex);
@@ -725,13 +725,13 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, Transition tra
         if (!need && shard.grow_if_due(stock)) slot = shard.find(key);
       }
       if (!need) {
-        done = make(shard, slot, stock);
-        count(shard, transition, done.result);
+        done.emplace(make(shard, slot, stock));
+        count(shard, transition, done->result);
       }
       piece = shard.piece_to_populate();
     }
     if (piece.bytes != 0) memory_.populate(piece.begin, piece.bytes);
-    if (!need) return done;
+    if (done) return *std::move(done);
     stock.provide(need);
   }
 }
@@ -835,15 +835,15 @@ TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition t
                                                     const std::optional<Words>& to) {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
-  Change done;
+  std::optional<Change> done;
   prefetch(key);
   {
     const MutexLock lock(shard.mutex);
     shard.step();
-    done = change_in(shard, shard.find(key), transition, expected, to);
-    count(shard, transition, done.result);
+    done.emplace(change_in(shard, shard.find(key), transition, expected, to));
+    count(shard, transition, done->result);
   }
-  return finish(shard, id, transition, std::move(done));
+  return finish(shard, id, transition, *std::move(done));
 }
 
 template <PartitionKey Id, typename P>
