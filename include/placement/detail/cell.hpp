@@ -40,8 +40,8 @@ namespace detail {
 //
 // A reader loads the stamp (acquire), compares and copies (acquire), and loads the stamp again. If
 // both are equal, no word it copied was newer: a newer word (C1, C2) would have brought a newer
-// stamp with it. And none was older, by (C3). Stamps do not come back (epochs are unique), but for
-// one case that the array's version catches: see Shard.
+// stamp with it. And none was older, by (C3). Where a stamp comes back, the array's version, which
+// is looked at after the stamp, catches it: see ShardView.
 template <std::size_t MinIdWords, std::size_t PlacementWords>
 class alignas(kCacheLine / 2) Cell {
   static constexpr std::size_t kHalfLine = kCacheLine / 2 / sizeof(Word);
@@ -62,9 +62,10 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // Is the stamp still the one that was loaded before? Everything that was read in between was
-  // read with acquire, so this load comes after it; the load itself may be relaxed.
+  // read with acquire, so this load comes after it. It is an acquire itself because an equal stamp
+  // may be that of the cell's next partition (V3): whoever takes that one sees the new version too.
   [[nodiscard]] bool is_still(Stamp stamp) const noexcept {
-    return stamp_.load(std::memory_order_relaxed) == stamp.word();
+    return stamp_.load(std::memory_order_acquire) == stamp.word();
   }
 
   // As is_still, and in one total order with the count of the writes in flight: see
