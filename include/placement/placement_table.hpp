@@ -1277,12 +1277,12 @@ template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
   for (std::size_t i = 0; i < shard_count(); ++i) {
     Shard& shard = shards_[i];
-    std::uint64_t version = shard.view().version();
+    std::uint64_t growths = 0;
     for (std::size_t at = 0, end = 1; at < end;) {
       const MutexLock lock(shard.mutex);
       shard.step();
       // In a new array the cells stand elsewhere.
-      if (std::exchange(version, shard.view().version()) != shard.view().version()) at = 0;
+      if (std::exchange(growths, shard.growths()) != shard.growths()) at = 0;
       end = shard.forget_erased(at, up_to, clock_);
     }
   }

@@ -201,6 +201,11 @@ class Shard : public ShardLock {
     return next_.word() != 0;
   }
 
+  // How often an array has given way to the next.
+  [[nodiscard]] std::uint64_t growths() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return growths_;
+  }
+
   // The cell of the id, also one that is remembered as erased; or an empty slot.
   [[nodiscard]] Slot find(const Key& key) const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Slot slot = find_in(array_, key);
@@ -473,6 +478,7 @@ class Shard : public ShardLock {
       scrubbed_ = 0;
     }
     array_ = std::exchange(next_, kNoArray);
+    ++growths_;
   }
 
   // (V2) The view has its new version by now.
@@ -510,6 +516,7 @@ class Shard : public ShardLock {
   std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
   std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that are not empty
   Epoch vacated_ ABSL_GUARDED_BY(mutex);  // the greatest of the target's vacated cells, or zero
+  std::uint64_t growths_ ABSL_GUARDED_BY(mutex) = 0;  // that have ended
   std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;    // groups of array_ before it are moved
   Array prepared_ ABSL_GUARDED_BY(mutex) = kNoArray;  // to be next_ when it is populated
   std::size_t populated_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of prepared_
