@@ -684,8 +684,7 @@ class World {
     std::vector<Row> expected;
     reference_.for_each([&](const Id& id, const State& state, Epoch epoch) {
       if (!state.is_migrating()) return;
-      expected.emplace_back(show(id), show(state), epoch.value(),
-                            reference_.writes_in_flight(id));
+      expected.emplace_back(show(id), show(state), epoch.value(), reference_.writes_in_flight(id));
     });
     std::vector<Row> found;
     for (const auto& info : table_->migrations()) {
