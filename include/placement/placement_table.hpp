@@ -18,6 +18,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -35,6 +36,7 @@
 #include "placement/detail/cell.hpp"
 #include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
+#include "placement/detail/out_of_memory.hpp"
 #include "placement/detail/partition_key.hpp"
 #include "placement/detail/shard.hpp"
 #include "placement/detail/shard_view.hpp"
@@ -90,9 +92,9 @@ struct TableOptions {
 };
 
 // One partition in flight, as migrations() reports it.
-template <typename P>
+template <PartitionKey Id, typename P>
 struct BasicMigrationInfo {
-  std::string id;  // an integer id in decimal
+  Id id;
   P from;
   P to;
   MigrationPhase phase;
@@ -159,11 +161,14 @@ struct HeldWriteStats {
 //   - what changes is one short critical section of the partition's shard: it allocates nothing,
 //     calls nothing back, and does a bounded amount of work at every size of the table. Memory
 //     that an insert needs is allocated between two such sections.
-// Only what says so throws, and only std::bad_alloc; the table is then as it was.
+// Only what says so throws, and only std::bad_alloc; the table is then as it was. In a program that
+// is compiled without exceptions (all of it, or none), the process ends there instead, with a line
+// on stderr that says which memory could not be had.
 //
-// `Id` is std::string, an integer or an enumeration; text ids are passed as string views and may
-// hold any bytes. `P` is any trivially copyable type of up to kMaxPlacementBytes; intern (see
-// Interned) what is not.
+// `Id` is std::string, or plain bytes of up to kMaxIdBytes: an integer, an enumeration, a UUID's 16
+// bytes, a struct of integers without padding. Text ids are passed as string views and may hold any
+// bytes, ids of plain bytes by value; both are the same if their bytes are. `P` is any trivially
+// copyable type of up to kMaxPlacementBytes; intern (see Interned) what is not.
 //
 // How it works is told in docs/design.md, and why the reads are right in docs/concurrency.md.
 template <PartitionKey Id = std::string, typename P = Placement>
@@ -182,7 +187,7 @@ class BasicPlacementTable {
   using StateAt = BasicStateAt<P>;
   using Permit = BasicWritePermit<P>;
   using Ref = BasicPartitionRef<Id, P>;
-  using MigrationInfo = BasicMigrationInfo<P>;
+  using MigrationInfo = BasicMigrationInfo<Id, P>;
 
   using Observer = BasicTableObserver<Id, P>;
 
@@ -261,7 +266,15 @@ class BasicPlacementTable {
   // `get` of many at once, results[i] for ids[i]: it hashes and fetches ahead, so that the misses
   // of the caches overlap. Each is as it was at one instant of its own. Requires as many results as
   // ids; asserted in debug builds, otherwise the shorter counts.
-  void get_many(std::span<const IdView> ids, std::span<std::optional<PlacementAt>> results) const;
+  // Ids are a random-access range whose elements convert to what `get` takes: a vector of
+  // std::string will do for text, as will a span of views or an array of literals. An element may
+  // be asked for more than once.
+  template <detail::ManyIds<Id> Ids>
+  void get_many(Ids&& ids, std::span<std::optional<PlacementAt>> results) const;
+  // The same for what converts to a span.
+  void get_many(std::span<const IdView> ids, std::span<std::optional<PlacementAt>> results) const {
+    get_many<std::span<const IdView>&>(ids, results);
+  }
 
   // Whether a write that was resolved at `epoch` may go there. This is check-then-act: by the time
   // of the commit the partition may be in cutover. Use it where the storage checks the epoch as a
@@ -375,6 +388,10 @@ class BasicPlacementTable {
   using Stock = detail::Stock<Cell>;
   using Stamp = detail::Stamp;
   using MutexLock = detail::MutexLock;
+
+  // Reserves nothing.
+  struct Empty {};
+  BasicPlacementTable(const TableOptions& options, Empty);
 
   // What a partition looked like at one instant.
   struct Snapshot {
@@ -610,7 +627,7 @@ class BasicPlacementTable {
 };
 
 using PlacementTable = BasicPlacementTable<>;
-using MigrationInfo = BasicMigrationInfo<Placement>;
+using MigrationInfo = BasicMigrationInfo<std::string, Placement>;
 using PartitionRef = BasicPartitionRef<std::string, Placement>;
 
 // ---------------------------------------------------------------------------------------------
@@ -658,7 +675,7 @@ class Event {
 }  // namespace detail
 
 template <PartitionKey Id, typename P>
-BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
+BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options, Empty)
     : shard_mask_(detail::round_shards(options.shards) - 1),
       memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
@@ -672,24 +689,20 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
     throw std::invalid_argument("placement_table: the observer is not one of the table's types");
   }
   // The views stand apart from the mutexes, so that writers take no line away from readers.
-  const std::size_t view_bytes = shard_count() * sizeof(View);
-  const std::size_t shard_bytes = shard_count() * sizeof(Shard);
-  views_ = static_cast<View*>(memory_.allocate(view_bytes, MemoryUse::Directory));
-  try {
-    shards_ = static_cast<Shard*>(memory_.allocate(shard_bytes, MemoryUse::Directory));
-  } catch (...) {
-    memory_.deallocate(views_, view_bytes, MemoryUse::Directory);
-    throw;
-  }
+  detail::TablePiece views(memory_, shard_count() * sizeof(View), MemoryUse::Directory);
+  shards_ = static_cast<Shard*>(
+      detail::allocate(memory_, shard_count() * sizeof(Shard), MemoryUse::Directory));
+  views_ = static_cast<View*>(views.release());
   for (std::size_t i = 0; i < shard_count(); ++i) {
     (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
   }
-  try {
-    reserve(options.expected_partitions);
-  } catch (...) {
-    this->~BasicPlacementTable();
-    throw;
-  }
+}
+
+// If there is no room, the table exists already, and is destroyed as any other.
+template <PartitionKey Id, typename P>
+BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
+    : BasicPlacementTable(options, Empty()) {
+  reserve(options.expected_partitions);
 }
 
 template <PartitionKey Id, typename P>
@@ -922,7 +935,7 @@ template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
   // More than fit the address space, and more than the sums below could take.
   if (partitions > std::numeric_limits<std::size_t>::max() / (2 * sizeof(Cell))) {
-    throw std::bad_alloc();
+    detail::out_of_memory(detail::kMoreThanThereIs, to_string(MemoryUse::Cells));
   }
   // Hashing spreads ids over the shards as balls over bins: some get a few deviations more.
   const std::size_t mean = partitions / shard_count();
@@ -956,24 +969,30 @@ auto BasicPlacementTable<Id, P>::get(IdParameter id) const -> std::optional<Plac
 }
 
 template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::get_many(std::span<const IdView> ids,
+template <detail::ManyIds<Id> Ids>
+void BasicPlacementTable<Id, P>::get_many(Ids&& ids,
                                           std::span<std::optional<PlacementAt>> results) const {
-  assert(ids.size() == results.size());
+  const auto size = static_cast<std::size_t>(std::ranges::size(ids));
+  assert(size == results.size());
+  const auto begin = std::ranges::begin(ids);
+  // What an element converts to may refer to a temporary: it is used up where it is made.
+  const auto id = [&begin](std::size_t i) -> decltype(auto) {
+    return begin[static_cast<std::ranges::range_difference_t<Ids>>(i)];
+  };
   constexpr std::size_t kAhead = 16;
   std::array<std::uint64_t, kAhead> hashes{};
-  const std::size_t count = std::min(ids.size(), results.size());
+  const std::size_t count = std::min(size, results.size());
   for (std::size_t first = 0; first < count; first += kAhead) {
     const std::size_t some = std::min(kAhead, count - first);
     for (std::size_t i = 0; i < some; ++i) {
-      const Key key = Traits::key(ids[first + i]);
-      hashes[i] = key.hash;
-      view_for(key).prefetch_tags(key.hash);
+      hashes[i] = Traits::key(static_cast<IdParameter>(id(first + i))).hash;
+      views_[hashes[i] & shard_mask_].prefetch_tags(hashes[i]);
     }
     for (const std::uint64_t hash : std::span(hashes).first(some)) {
       views_[hash & shard_mask_].prefetch_cell(hash);
     }
     for (std::size_t i = 0; i < some; ++i) {
-      get(Key(typename Key::Id(ids[first + i]), hashes[i]), results[first + i]);
+      get(Traits::key(static_cast<IdParameter>(id(first + i)), hashes[i]), results[first + i]);
     }
   }
 }
@@ -1076,8 +1095,8 @@ auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo
   std::vector<MigrationInfo> found;
   for_each([&](IdView id, const State& state, Epoch epoch) {
     if (!state.is_migrating()) return;
-    found.push_back({Traits::print(id), state.read_placement(), *state.destination(), state.phase(),
-                     epoch, writes_in_flight(id)});
+    found.push_back({Id(id), state.read_placement(), *state.destination(), state.phase(), epoch,
+                     writes_in_flight(id)});
   });
   return found;
 }

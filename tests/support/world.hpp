@@ -684,27 +684,16 @@ class World {
     std::vector<Row> expected;
     reference_.for_each([&](const Id& id, const State& state, Epoch epoch) {
       if (!state.is_migrating()) return;
-      expected.emplace_back(text_of(id), show(state), epoch.value(),
-                            reference_.writes_in_flight(id));
+      expected.emplace_back(show(id), show(state), epoch.value(), reference_.writes_in_flight(id));
     });
     std::vector<Row> found;
     for (const auto& info : table_->migrations()) {
-      found.emplace_back(info.id, show(State::migrating(info.from, info.to, info.phase)),
+      found.emplace_back(show(info.id), show(State::migrating(info.from, info.to, info.phase)),
                          info.epoch.value(), info.writes_in_flight);
     }
     std::sort(expected.begin(), expected.end());
     std::sort(found.begin(), found.end());
     if (found != expected) fail("migrations() does not list what the reference does");
-  }
-
-  static std::string text_of(const Id& id) {
-    if constexpr (std::is_same_v<Id, std::string>) {
-      return id;
-    } else if constexpr (std::is_enum_v<Id>) {
-      return std::to_string(static_cast<std::underlying_type_t<Id>>(id));
-    } else {
-      return std::to_string(id);
-    }
   }
 
   // ---- reads ----

@@ -68,7 +68,7 @@ class Stock {
     }
     if (need.counter_chunk != 0) {
       drop_counter_chunk();
-      counter_chunk_ = memory_.allocate(need.counter_chunk, MemoryUse::Counters);
+      counter_chunk_ = detail::allocate(memory_, need.counter_chunk, MemoryUse::Counters);
       counter_chunk_bytes_ = need.counter_chunk;
     }
   }
@@ -366,7 +366,10 @@ class Shard : public ShardLock {
   }
 
   static std::size_t id_bytes(const TextKey& key) noexcept { return key.id.size(); }
-  static std::size_t id_bytes(const NumberKey&) noexcept { return 0; }
+  template <std::size_t Words>
+  static std::size_t id_bytes(const FixedKey<Words>&) noexcept {
+    return 0;
+  }
 
   // The array that takes inserts.
   [[nodiscard]] Array target() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
