@@ -497,21 +497,22 @@ TEST(WriteCounter, IsAwaitedUntilTheLastWaiterGoes) {
 
 TEST(WriteCounter, TellsWhoEndsTheLastQuarantineThatSomeoneWaits) {
   ManualClock clock;
+  detail::PermitsThatAreOver over;
   detail::WriteCounter counter{};
   const auto quarantine_one = [&] {
     ASSERT_TRUE(counter.enter());
     counter.quarantine(clock.now());
   };
   quarantine_one();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "nobody waits";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "nobody waits";
   counter.await();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "there is none";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "there is none";
   ASSERT_TRUE(counter.enter());
   quarantine_one();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "another is in flight";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "another is in flight";
   quarantine_one();
   ASSERT_FALSE(counter.leave());
-  EXPECT_TRUE(counter.end_quarantine(clock));
+  EXPECT_TRUE(counter.end_quarantine(clock, over));
   EXPECT_EQ(counter.in_flight(), 0U);
   counter.await_no_more();
 }

@@ -35,9 +35,11 @@
 #include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
 #include "placement/detail/partition_key.hpp"
+#include "placement/detail/permit_watch.hpp"
 #include "placement/detail/shard.hpp"
 #include "placement/detail/shard_view.hpp"
 #include "placement/detail/stamp.hpp"
+#include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
 #include "placement/interned.hpp"
@@ -70,6 +72,9 @@ struct TableOptions {
   std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
   TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
   Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+  // Each permit that is out is known by name: see blockers(). acquire_write and release then take
+  // the shard's mutex once each, and acquire_write allocates.
+  bool track_permits = false;
 
   static constexpr std::size_t kDefaultShards = 16;
   static constexpr std::size_t kMaxShards = 65'536;
@@ -258,8 +263,11 @@ class BasicPlacementTable {
   // if the write was refused: UnknownPartition, Cutover, or StaleEpoch where an epoch is expected
   // and the partition's is another (Cutover is reported first).
   //
+  // Throws nothing; with TableOptions::track_permits std::bad_alloc, and then no write is counted.
+  //
   // Progress: lock-free, but for one case: a writer that meets the erase of its partition waits
-  // for the end of that critical section.
+  // for the end of that critical section. With track_permits one short critical section besides,
+  // and an allocation before it.
   Permit acquire_write(IdParameter id) {
     Found at;
     return acquire(Traits::key(id), std::nullopt, at);
@@ -272,6 +280,8 @@ class BasicPlacementTable {
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
   // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
   // once if max_held_writes wait. Deadlines are of absl::Now(). Blocks. Throws std::bad_alloc.
+  // Requires, where it would wait, that the calling thread holds no permit on the partition: the
+  // flip would wait for that. Asserted in debug builds (see BasicWritePermit).
   Permit acquire_write_until(IdParameter id, absl::Time deadline);
 
   // The same for event loops. `resume` is called once, when the partition is not in cutover any
@@ -288,12 +298,25 @@ class BasicPlacementTable {
   // One short critical section.
   [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
 
+  // The same writes by name, oldest first. Requires TableOptions::track_permits; without it the
+  // answer is empty. A permit is counted a moment before it is named, and acquire_write returns
+  // after that: so this may name fewer writes than writes_in_flight counts, and never one that it
+  // does not count. Throws std::bad_alloc.
+  // One critical section, proportional to what is named.
+  [[nodiscard]] std::vector<Blocker> blockers(IdParameter id) const;
+
+  // When the first of them was granted, on the table's clock; nothing if there is none.
+  // One short critical section.
+  [[nodiscard]] std::optional<absl::Time> oldest_write(IdParameter id) const;
+
   // The writes that hold and acquire_write_until held back since the partition last entered
   // cutover. One short critical section.
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
-  // which is one of absl::Now().
+  // which is one of absl::Now(). A deadline that has passed makes it a mere look. Requires, where
+  // it would wait, that the calling thread holds no permit on the partition: it would wait for
+  // itself. Asserted in debug builds (see BasicWritePermit).
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
 
   // ---- replicas of a remote source of truth ----
@@ -479,6 +502,13 @@ class BasicPlacementTable {
   // Of the partition as it was found, if that is still current; else it is found anew.
   Permit acquire(const Key& key, std::optional<Epoch> expected, Found& at);
 
+  // For assertions: whether the calling thread would wait for itself if it waited for the
+  // partition.
+  [[nodiscard]] bool this_thread_holds_permit(const Key& key) const {
+    Found at;
+    return find(key, at) && detail::PermitWatch::this_thread_holds(at.counter);
+  }
+
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
@@ -499,6 +529,7 @@ class BasicPlacementTable {
   TableMemory& memory_;
   Clock& clock_;
   std::size_t max_held_writes_;
+  bool track_permits_;
 
   // Written by every change.
   alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_{0};
@@ -558,7 +589,8 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
     : shard_mask_(detail::round_shards(options.shards) - 1),
       memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
-      max_held_writes_(options.max_held_writes) {
+      max_held_writes_(options.max_held_writes),
+      track_permits_(options.track_permits) {
   // The views stand apart from the mutexes, so that writers take no line away from readers.
   const std::size_t view_bytes = shard_count() * sizeof(View);
   const std::size_t shard_bytes = shard_count() * sizeof(Shard);
@@ -571,6 +603,7 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
   }
   for (std::size_t i = 0; i < shard_count(); ++i) {
     (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
+    shards_[i].table_clock = &clock_;
   }
   try {
     reserve(options.expected_partitions);
@@ -585,6 +618,7 @@ BasicPlacementTable<Id, P>::~BasicPlacementTable() {
   assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
   for (std::size_t i = 0; i < shard_count(); ++i) {
     assert(!shards_[i].has_permits_out() && "a write permit outlives its table");
+    if (track_permits_) shards_[i].forget_quarantines();
     shards_[i].~Shard();
   }
   memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
@@ -944,7 +978,7 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
     if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
     const bool entered = at.counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *at.counter, clock_);
+    detail::CountedWrite write(shard, *at.counter);
     if (!entered) {
       // The partition's erase is between closing the counter and publishing that it is gone. The
       // count is taken back after that; a drain of the counter's next partition may have seen it,
@@ -956,6 +990,9 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     // partition's, for a stamp is of one change of one partition. If not, `write` takes the count
     // back.
     if (at.cell->is_still_in_total_order(at.stamp)) {
+      if (track_permits_) [[unlikely]] {
+        write.track(at.stamp.epoch());
+      }
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }
@@ -967,6 +1004,8 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
   for (;;) {
     Permit permit = acquire_write(id);
     if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
+    assert((deadline <= absl::Now() || !this_thread_holds_permit(Traits::key(id))) &&
+           "a thread waits for the end of a cutover that waits for its own permit");
     detail::Event left_cutover;
     HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
     if (ticket.refusal()) return Permit(*ticket.refusal());
@@ -1023,7 +1062,7 @@ void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change)
 template <PartitionKey Id, typename P>
 std::size_t BasicPlacementTable<Id, P>::in_flight(Shard& shard, const Cell& cell) const {
   detail::WriteCounter& counter = shard.counter(cell);
-  if (counter.end_quarantine(clock_)) shard.drained.SignalAll();
+  if (counter.end_quarantine(clock_, shard.over)) shard.drained.SignalAll();
   return static_cast<std::size_t>(counter.in_flight());
 }
 
@@ -1034,6 +1073,60 @@ std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
   const MutexLock lock(shard.mutex);
   const Slot slot = shard.find(key);
   return slot ? in_flight(shard, slot.cell()) : 0;
+}
+
+template <PartitionKey Id, typename P>
+std::vector<Blocker> BasicPlacementTable<Id, P>::blockers(IdParameter id) const {
+  if (!track_permits_) return {};
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  // Copies first, then what takes memory: that has no place in the critical section.
+  std::vector<detail::TrackedPermit> found;
+  absl::Time now;
+  absl::Time quarantine_ends;
+  for (bool done = false; !done;) {
+    std::size_t count = 0;
+    {
+      const MutexLock lock(shard.mutex);
+      const Slot slot = shard.find(key);
+      if (!slot) return {};
+      count = in_flight(shard, slot.cell());  // each that is tracked is counted
+      done = count <= found.capacity();
+      if (done) {
+        detail::WriteCounter& counter = shard.counter(slot.cell());
+        counter.tracked().for_each(
+            [&found](const detail::TrackedPermit& permit) { found.push_back(permit); });
+        quarantine_ends = counter.quarantine_ends();
+        now = clock_.now();
+      }
+    }
+    if (!done) found.reserve(2 * count);
+  }
+  std::vector<const detail::TrackedPermit*> oldest_first;
+  oldest_first.reserve(found.size());
+  for (const detail::TrackedPermit& permit : found) oldest_first.push_back(&permit);
+  std::sort(oldest_first.begin(), oldest_first.end(), [](const auto* a, const auto* b) {
+    return a->granted_at != b->granted_at ? a->granted_at < b->granted_at : a < b;
+  });
+  std::vector<Blocker> named;
+  named.reserve(found.size());
+  for (const detail::TrackedPermit* permit : oldest_first) {
+    std::optional<absl::Time> until;
+    if (permit->in_quarantine) until = quarantine_ends;
+    named.push_back({permit->granted_at, now - permit->granted_at, permit->epoch,
+                     std::string(permit->label()), until});
+  }
+  return named;
+}
+
+template <PartitionKey Id, typename P>
+std::optional<absl::Time> BasicPlacementTable<Id, P>::oldest_write(IdParameter id) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  const Slot slot = shard.find(key);
+  if (!slot || in_flight(shard, slot.cell()) == 0) return std::nullopt;
+  return shard.counter(slot.cell()).tracked().oldest();
 }
 
 template <PartitionKey Id, typename P>
@@ -1058,6 +1151,8 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
     if (!slot || in_flight(shard, slot.cell()) == 0) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
+    assert(!detail::PermitWatch::this_thread_holds(&counter) &&
+           "a thread waits for a drain that waits for its own permit");
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {
