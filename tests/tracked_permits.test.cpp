@@ -359,7 +359,7 @@ TEST_F(TrackedPermits, InQuarantineAreForgottenWithTheirPartition) {
 // ---- with other threads ----
 
 TEST_F(TrackedPermits, WakeADrainWhenTheLastIsGivenBack) {
-  const int kRounds = static_cast<int>(work(2'000));
+  const int kRounds = static_cast<int>(work(500));
   for (int round = 0; round < kRounds; ++round) {
     auto permit = std::make_unique<WritePermit>(table_.acquire_write("a"));
     std::atomic<bool> drained{false};
