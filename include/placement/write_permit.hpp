@@ -98,17 +98,7 @@ class CountedWrite {
 
   // From now on the write, which is counted, is in its partition's list as well. Throws
   // std::bad_alloc.
-  ABSL_ATTRIBUTE_NOINLINE void track(Epoch epoch) {
-    auto permit = std::make_unique<TrackedPermit>();
-    permit->epoch = epoch;
-    // For each that becomes one more, one of those that are over goes: outside the mutex.
-    std::unique_ptr<TrackedPermit> over;
-    const MutexLock lock(shard_->mutex);
-    over = shard_->over.take_one();
-    permit->granted_at = shard_->table_clock->now();
-    counter_->tracked().add(*permit);
-    tracked_ = permit.release();
-  }
+  void track(Epoch epoch) { tracked_ = enter_tracked(*shard_, *counter_, epoch); }
 
   void label(std::string_view label) noexcept {
     if (shard_ == nullptr || tracked_ == nullptr) return;
@@ -148,6 +138,20 @@ class CountedWrite {
   }
 
  private:
+  // These two stand apart, and are told no address of this object, so that it lives in registers
+  // where nothing is tracked.
+  ABSL_ATTRIBUTE_NOINLINE static TrackedPermit* enter_tracked(ShardLock& shard,
+                                                              WriteCounter& counter, Epoch epoch) {
+    auto permit = std::make_unique<TrackedPermit>();
+    permit->epoch = epoch;
+    // For each that becomes one more, one of those that are over goes: outside the mutex.
+    std::unique_ptr<TrackedPermit> over;
+    const MutexLock lock(shard.mutex);
+    over = shard.over.take_one();
+    permit->granted_at = shard.table_clock->now();
+    counter.tracked().add(*permit);
+    return permit.release();
+  }
   ABSL_ATTRIBUTE_NOINLINE static void leave_tracked(ShardLock& shard, WriteCounter& counter,
                                                     TrackedPermit* permit) noexcept {
     const std::unique_ptr<TrackedPermit> over(permit);  // deleted outside the mutex
