@@ -20,7 +20,6 @@
 #include <optional>
 #include <ranges>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -38,10 +37,12 @@
 #include "placement/detail/mutex.hpp"
 #include "placement/detail/out_of_memory.hpp"
 #include "placement/detail/partition_key.hpp"
+#include "placement/detail/permit_watch.hpp"
 #include "placement/detail/shard.hpp"
 #include "placement/detail/shard_view.hpp"
 #include "placement/detail/stamp.hpp"
 #include "placement/detail/state_machine.hpp"
+#include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
 #include "placement/interned.hpp"
@@ -76,10 +77,13 @@ struct TableOptions {
   std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
   TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
   Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+  // Each permit that is out is known by name: see blockers(). acquire_write and release then take
+  // the shard's mutex once each, and acquire_write allocates.
+  bool track_permits = false;
 
   // The first change draws at least this epoch, so that epochs outlive the process: the greatest
   // that was ever handed out, plus one. At most Epoch::max_external(), else the constructor throws
-  // std::out_of_range.
+  // std::invalid_argument.
   Epoch first_epoch{};
 
   // Is told of every change; must outlive the table, and be a BasicTableObserver of the table's own
@@ -191,7 +195,7 @@ class BasicPlacementTable {
 
   using Observer = BasicTableObserver<Id, P>;
 
-  // Throws std::bad_alloc; and std::out_of_range and std::invalid_argument as TableOptions says.
+  // Throws std::bad_alloc, and std::invalid_argument as TableOptions says.
   BasicPlacementTable() : BasicPlacementTable(TableOptions()) {}
   explicit BasicPlacementTable(const TableOptions& options);
   BasicPlacementTable(const BasicPlacementTable&) = delete;
@@ -316,8 +320,11 @@ class BasicPlacementTable {
   // if the write was refused: UnknownPartition, Cutover, or StaleEpoch where an epoch is expected
   // and the partition's is another (Cutover is reported first).
   //
+  // Throws nothing; with TableOptions::track_permits std::bad_alloc, and then no write is counted.
+  //
   // Progress: lock-free, but for one case: a writer that meets the erase of its partition waits
-  // for the end of that critical section.
+  // for the end of that critical section. With track_permits one short critical section besides,
+  // and an allocation before it.
   Permit acquire_write(IdParameter id) {
     Found at;
     return acquire(Traits::key(id), std::nullopt, at);
@@ -330,6 +337,8 @@ class BasicPlacementTable {
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
   // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
   // once if max_held_writes wait. Deadlines are of absl::Now(). Blocks. Throws std::bad_alloc.
+  // Requires, where it would wait, that the calling thread holds no permit on the partition: the
+  // flip would wait for that. Asserted in debug builds (see BasicWritePermit).
   Permit acquire_write_until(IdParameter id, absl::Time deadline);
 
   // The same for event loops. `resume` is called once, when the partition is not in cutover any
@@ -346,12 +355,25 @@ class BasicPlacementTable {
   // One short critical section.
   [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
 
+  // The same writes by name, oldest first. Requires TableOptions::track_permits; without it the
+  // answer is empty. A permit is counted a moment before it is named, and acquire_write returns
+  // after that: so this may name fewer writes than writes_in_flight counts, and never one that it
+  // does not count. Throws std::bad_alloc.
+  // One critical section, proportional to what is named.
+  [[nodiscard]] std::vector<Blocker> blockers(IdParameter id) const;
+
+  // When the first of them was granted, on the table's clock; nothing if there is none.
+  // One short critical section.
+  [[nodiscard]] std::optional<absl::Time> oldest_write(IdParameter id) const;
+
   // The writes that hold and acquire_write_until held back since the partition last entered
   // cutover. One short critical section.
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
-  // which is one of absl::Now().
+  // which is one of absl::Now(). A deadline that has passed makes it a mere look. Requires, where
+  // it would wait, that the calling thread holds no permit on the partition: it would wait for
+  // itself. Asserted in debug builds (see BasicWritePermit).
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
 
   // ---- replicas of a remote source of truth ----
@@ -580,6 +602,13 @@ class BasicPlacementTable {
   // Of the partition as it was found, if that is still current; else it is found anew.
   Permit acquire(const Key& key, std::optional<Epoch> expected, Found& at);
 
+  // For assertions: whether the calling thread would wait for itself if it waited for the
+  // partition.
+  [[nodiscard]] bool this_thread_holds_permit(const Key& key) const {
+    Found at;
+    return find(key, at) && detail::PermitWatch::this_thread_holds(at.counter);
+  }
+
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
@@ -620,6 +649,7 @@ class BasicPlacementTable {
   Clock& clock_;
   Observer* observer_;
   std::size_t max_held_writes_;
+  bool track_permits_;
 
   // Written by every change.
   alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_;
@@ -681,12 +711,13 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options, Emp
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
       observer_(Observer::cast(options.observer)),
       max_held_writes_(options.max_held_writes),
+      track_permits_(options.track_permits),
       generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1) {
   if (options.first_epoch > Epoch::max_external()) {
-    throw std::out_of_range("placement_table: first_epoch is above Epoch::max_external()");
+    detail::invalid_option("placement_table: first_epoch is above Epoch::max_external()");
   }
   if (options.observer != nullptr && observer_ == nullptr) {
-    throw std::invalid_argument("placement_table: the observer is not one of the table's types");
+    detail::invalid_option("placement_table: the observer is not one of the table's types");
   }
   // The views stand apart from the mutexes, so that writers take no line away from readers.
   detail::TablePiece views(memory_, shard_count() * sizeof(View), MemoryUse::Directory);
@@ -695,6 +726,7 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options, Emp
   views_ = static_cast<View*>(views.release());
   for (std::size_t i = 0; i < shard_count(); ++i) {
     (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
+    shards_[i].table_clock = &clock_;
   }
 }
 
@@ -710,6 +742,7 @@ BasicPlacementTable<Id, P>::~BasicPlacementTable() {
   assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
   for (std::size_t i = 0; i < shard_count(); ++i) {
     assert(!shards_[i].has_permits_out() && "a write permit outlives its table");
+    if (track_permits_) shards_[i].forget_quarantines();
     shards_[i].~Shard();
   }
   memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
@@ -1128,7 +1161,7 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
     if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
     const bool entered = at.counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *at.counter, clock_);
+    detail::CountedWrite write(shard, *at.counter);
     if (!entered) {
       // The partition's erase is between closing the counter and publishing that it is gone. The
       // count is taken back after that; a drain of the counter's next partition may have seen it,
@@ -1141,6 +1174,9 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     // `write` takes the count back. The version is the even one: with the odd one of a second cell
     // that is under way, a writer that was interrupted there would keep this one from going on.
     if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version) {
+      if (track_permits_) [[unlikely]] {
+        write.track(at.stamp.epoch());
+      }
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }
@@ -1152,6 +1188,8 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
   for (;;) {
     Permit permit = acquire_write(id);
     if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
+    assert((deadline <= absl::Now() || !this_thread_holds_permit(Traits::key(id))) &&
+           "a thread waits for the end of a cutover that waits for its own permit");
     detail::Event left_cutover;
     HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
     if (ticket.refusal()) return Permit(*ticket.refusal());
@@ -1208,7 +1246,7 @@ void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change)
 template <PartitionKey Id, typename P>
 std::size_t BasicPlacementTable<Id, P>::in_flight(Shard& shard, const Cell& cell) const {
   detail::WriteCounter& counter = shard.counter(cell);
-  if (counter.end_quarantine(clock_)) shard.drained.SignalAll();
+  if (counter.end_quarantine(clock_, shard.over)) shard.drained.SignalAll();
   return static_cast<std::size_t>(counter.in_flight());
 }
 
@@ -1219,6 +1257,60 @@ std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
   const MutexLock lock(shard.mutex);
   const Slot slot = shard.find(key);
   return slot ? in_flight(shard, slot.cell()) : 0;
+}
+
+template <PartitionKey Id, typename P>
+std::vector<Blocker> BasicPlacementTable<Id, P>::blockers(IdParameter id) const {
+  if (!track_permits_) return {};
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  // Copies first, then what takes memory: that has no place in the critical section.
+  std::vector<detail::TrackedPermit> found;
+  absl::Time now;
+  absl::Time quarantine_ends;
+  for (bool done = false; !done;) {
+    std::size_t count = 0;
+    {
+      const MutexLock lock(shard.mutex);
+      const Slot slot = shard.find(key);
+      if (!slot) return {};
+      count = in_flight(shard, slot.cell());  // each that is tracked is counted
+      done = count <= found.capacity();
+      if (done) {
+        detail::WriteCounter& counter = shard.counter(slot.cell());
+        counter.tracked().for_each(
+            [&found](const detail::TrackedPermit& permit) { found.push_back(permit); });
+        quarantine_ends = counter.quarantine_ends();
+        now = clock_.now();
+      }
+    }
+    if (!done) found.reserve(2 * count);
+  }
+  std::vector<const detail::TrackedPermit*> oldest_first;
+  oldest_first.reserve(found.size());
+  for (const detail::TrackedPermit& permit : found) oldest_first.push_back(&permit);
+  std::sort(oldest_first.begin(), oldest_first.end(), [](const auto* a, const auto* b) {
+    return a->granted_at != b->granted_at ? a->granted_at < b->granted_at : a < b;
+  });
+  std::vector<Blocker> named;
+  named.reserve(found.size());
+  for (const detail::TrackedPermit* permit : oldest_first) {
+    std::optional<absl::Time> until;
+    if (permit->in_quarantine) until = quarantine_ends;
+    named.push_back({permit->granted_at, now - permit->granted_at, permit->epoch,
+                     std::string(permit->label()), until});
+  }
+  return named;
+}
+
+template <PartitionKey Id, typename P>
+std::optional<absl::Time> BasicPlacementTable<Id, P>::oldest_write(IdParameter id) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  const Slot slot = shard.find(key);
+  if (!slot || in_flight(shard, slot.cell()) == 0) return std::nullopt;
+  return shard.counter(slot.cell()).tracked().oldest();
 }
 
 template <PartitionKey Id, typename P>
@@ -1249,6 +1341,8 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(const Key& key, absl::Time d
     if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
+    assert(!detail::PermitWatch::this_thread_holds(&counter) &&
+           "a thread waits for a drain that waits for its own permit");
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <stdexcept>
 #include <string_view>
 
 namespace placement {
@@ -33,6 +34,17 @@ inline constexpr std::size_t kMoreThanThereIs = std::numeric_limits<std::size_t>
     std::fprintf(stderr, "placement_table: out of memory: %zu bytes for %.*s\n", bytes, length,
                  use.data());
   }
+  std::abort();
+#endif
+}
+
+// What TableOptions says cannot be: throws std::invalid_argument, or, without exceptions, says so
+// and ends the process.
+[[noreturn]] inline void invalid_option(const char* what) {
+#if defined(__cpp_exceptions)
+  throw std::invalid_argument(what);
+#else
+  std::fprintf(stderr, "%s\n", what);
   std::abort();
 #endif
 }

@@ -338,11 +338,16 @@ class Shard : public ShardLock {
         const Stamp stamp = slot.cell().stamp();
         if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
         WriteCounter& writes = counter(slot.cell());
-        if (writes.end_quarantine(clock)) drained.SignalAll();  // nobody else may ever look
+        if (writes.end_quarantine(clock, over)) drained.SignalAll();  // nobody else may ever look
         if (writes.close_if_idle()) erase(slot);
       }
     }
     return array_.groups();
+  }
+
+  // For a table that tracks its permits and comes to its end: what it knows of those in quarantine.
+  void forget_quarantines() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    counters_.forget_quarantines(over);
   }
 
   [[nodiscard]] bool has_permits_out() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
