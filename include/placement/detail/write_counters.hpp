@@ -169,7 +169,7 @@ class WriteCounters {
     const std::uint32_t number = free_;
     free_ = (*this)[number].next_free_;
     (*this)[number].reopen();
-    (*this)[number].held().start_counting();
+    (*this)[number].held().change_partition();
     return number;
   }
 
