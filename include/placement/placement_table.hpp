@@ -45,6 +45,8 @@
 #include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
+#include "placement/executor.hpp"
+#include "placement/hold_ticket.hpp"
 #include "placement/interned.hpp"
 #include "placement/migration.hpp"
 #include "placement/placement.hpp"
@@ -52,6 +54,7 @@
 #include "placement/table_observer.hpp"
 #include "placement/table_stats.hpp"
 #include "placement/write_permit.hpp"
+#include "placement/write_refusal.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -73,10 +76,17 @@ concept PlacementValue = std::is_object_v<P> && std::is_trivially_copyable_v<P> 
 // shard_count() tells the outcome.
 struct TableOptions {
   std::size_t shards = 0;
-  std::size_t expected_partitions = 0;   // reserved on construction
-  std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
-  TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
-  Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+  std::size_t expected_partitions = 0;  // reserved on construction
+  // How many writes may be held at once, by hold, acquire_write_async and acquire_write_until: in
+  // the whole table, and on one partition. The latter is a quarter of the former if it is zero, so
+  // that no partition takes the places of all others.
+  std::size_t max_held_writes = 65'536;
+  std::size_t max_held_writes_per_partition = 0;
+  TableMemory* memory = nullptr;  // null: TableMemory::system(); must outlive the table
+  Clock* clock = nullptr;         // null: Clock::system(); must outlive the table
+  // Calls the callbacks of held writes. Null: the thread of the transition does, before that
+  // returns. Must outlive the table.
+  Executor* executor = nullptr;
   // Each permit that is out is known by name: see blockers(). acquire_write and release then take
   // the shard's mutex once each, and acquire_write allocates.
   bool track_permits = false;
@@ -201,8 +211,9 @@ class BasicPlacementTable {
   BasicPlacementTable(const BasicPlacementTable&) = delete;
   BasicPlacementTable& operator=(const BasicPlacementTable&) = delete;
 
-  // Requires that no other call is under way, no permit is out and no write is held. Debug builds
-  // check the latter two.
+  // Requires that no other call is under way, no permit is out, no write is held, and that what the
+  // table handed over to its executor has run or was destroyed. Debug builds check all but the
+  // first.
   ~BasicPlacementTable();
 
   // ---- changes ----
@@ -336,19 +347,41 @@ class BasicPlacementTable {
 
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
   // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
-  // once if max_held_writes wait. Deadlines are of absl::Now(). Blocks. Throws std::bad_alloc.
+  // once if as many writes are held as the options allow. Deadlines are of absl::Now(). Throws
+  // std::bad_alloc.
   // Requires, where it would wait, that the calling thread holds no permit on the partition: the
   // flip would wait for that. Asserted in debug builds (see BasicWritePermit).
+  //
+  // Progress: blocks. The transition's thread wakes it, whatever an executor is doing.
   Permit acquire_write_until(IdParameter id, absl::Time deadline);
 
-  // The same for event loops. `resume` is called once, when the partition is not in cutover any
-  // more (flip, abort, set, erase): by the thread that made the transition, before that returns,
-  // or by this one at once if the partition is in no cutover now. It means "resolve again", and
-  // nothing about what the answer will be. It runs outside every lock, may call the table, and
-  // must not throw. If max_held_writes are held, it is not called and the ticket says so. Requires
-  // that `resume` is not empty; asserted in debug builds.
-  // Throws std::bad_alloc.
-  HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
+  // The same for event loops: calls handler(Permit) exactly once, with a permit or a refusal that
+  // is not Cutover. In cutover the write is held, and resolved when its turn comes; if the
+  // partition is in cutover again by then, the write keeps its place. A write whose partition was
+  // erased meanwhile is refused with UnknownPartition, and TooManyHeld is a refusal like others.
+  //
+  // With an executor the handler runs there, never inside this call. Without one it runs inside
+  // this call if the write need not be held, else in the thread that makes the transition, before
+  // that returns (or in the one that is resuming earlier writes of the partition). It runs outside
+  // every lock, may call the table, and must not throw. Requires that it is not empty; asserted in
+  // debug builds.
+  //
+  // There is no deadline in it: a caller's timer calls the ticket's `cancel`, which tells whether
+  // the handler will still be called. The ticket may as well be dropped. Throws std::bad_alloc;
+  // then the handler is not called.
+  //
+  // Progress: as acquire_write outside of a cutover, if nothing is held in the table or it has no
+  // executor; else one short critical section.
+  HoldTicket acquire_write_async(IdParameter id, absl::AnyInvocable<void(Permit)> handler);
+
+  // What acquire_write_async is made of, for callers that resolve by themselves: `resume` is called
+  // once, when the partition is not in cutover (flip, abort, set, erase). It means "resolve again",
+  // and nothing about what the answer will be: the partition may be in cutover again. Where it
+  // runs and what it may do is as for acquire_write_async: so it may have run before this call
+  // returns. If too many writes are held, it is not called, and the ticket's refusal() says so.
+  // Requires that `resume` is not empty; asserted in debug builds. Throws std::bad_alloc; then
+  // `resume` is not called.
+  [[nodiscard]] HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
 
   // Writes whose permits are out or in quarantine; zero for a partition that is not there, unless
   // apply_erase took it away under them.
@@ -366,8 +399,8 @@ class BasicPlacementTable {
   // One short critical section.
   [[nodiscard]] std::optional<absl::Time> oldest_write(IdParameter id) const;
 
-  // The writes that hold and acquire_write_until held back since the partition last entered
-  // cutover. One short critical section.
+  // The writes that were held back since the partition last entered cutover. One short critical
+  // section.
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
@@ -555,7 +588,7 @@ class BasicPlacementTable {
   // The same with the mutex held, and what comes after it is released.
   Change change_in(Shard& shard, Slot slot, Transition transition, std::optional<Epoch> expected,
                    const std::optional<Words>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  TransitionResult finish(Shard& shard, IdParameter id, Transition transition, Change done);
+  TransitionResult finish(IdParameter id, Transition transition, Change done);
 
   static bool is_applicable(Epoch epoch) noexcept {
     return epoch != Epoch::zero() && epoch <= Epoch::max_external();
@@ -608,6 +641,63 @@ class BasicPlacementTable {
     Found at;
     return find(key, at) && detail::PermitWatch::this_thread_holds(at.counter);
   }
+  // An acquire_write_async that is held.
+  class HeldAcquisition final : public detail::HeldWrite {
+   public:
+    HeldAcquisition(BasicPlacementTable& table, IdParameter id,
+                    absl::AnyInvocable<void(Permit)> handler)
+        : HeldWrite(/*has_to_resolve=*/true),
+          table_(table),
+          id_(own(id)),
+          handler_(std::move(handler)) {}
+
+    bool resolve(bool is_orphan) override {
+      permit_.emplace(table_.acquire_write(id_));
+      if (*permit_ || permit_->refusal() != WriteRefusal::Cutover) return true;
+      // The partition that it was held for was erased. This one has the same id.
+      if (is_orphan) permit_.emplace(WriteRefusal::UnknownPartition);
+      return is_orphan;
+    }
+    void resume() override { handler_(std::move(*permit_)); }
+
+    // It is not to be held after all.
+    [[nodiscard]] absl::AnyInvocable<void(Permit)> take_handler() { return std::move(handler_); }
+
+   private:
+    static Id own(IdParameter id) {
+      if constexpr (std::is_same_v<Id, std::string>) {
+        return std::string(id.data(), id.size());
+      } else {
+        return id;
+      }
+    }
+
+    BasicPlacementTable& table_;
+    const Id id_;
+    absl::AnyInvocable<void(Permit)> handler_;
+    std::optional<Permit> permit_;
+  };
+
+  // Adds `write`, which a thread or a callback waits for, to the partition's queue, if the
+  // partition is in cutover; with an executor also if callbacks of its are still to come: what is
+  // later stays behind them. Returns where it was held; nothing if there is no reason to, and then
+  // `write` is as it was. Throws std::bad_alloc.
+  struct Held {
+    detail::HeldQueue* queue = nullptr;
+    std::optional<std::uint64_t> sequence;  // nothing: too many are held
+
+    [[nodiscard]] HoldTicket ticket() const {
+      if (!sequence) return HoldTicket(WriteRefusal::TooManyHeld);
+      return detail::TicketAccess::ticket(*queue, *sequence);
+    }
+  };
+  std::optional<Held> hold_back(const Key& key, detail::HeldNode& write);
+  std::optional<Held> hold_back(const Key& key, detail::HeldThread& thread);
+  template <typename Add>
+  std::optional<Held> hold_back(const Key& key, bool joins_callbacks, Add add);
+
+  // Calls the handler, or has the executor do so.
+  void answer(absl::AnyInvocable<void(Permit)> handler, Permit permit);
 
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
@@ -620,8 +710,9 @@ class BasicPlacementTable {
     if (before.phase() != MigrationPhase::Cutover) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     if (counter.is_awaited()) shard.drained.SignalAll();
-    const bool is_over = next.phase() != MigrationPhase::Cutover;
-    return is_over && !counter.held().empty() ? &counter : nullptr;
+    if (next.phase() == MigrationPhase::Cutover) return nullptr;
+    counter.held().leave_cutover();
+    return counter.held().empty() ? nullptr : &counter;
   }
   // Counts the outcome of a call that changes.
   static void count(Shard& shard, Transition transition, const TransitionResult& result)
@@ -634,8 +725,10 @@ class BasicPlacementTable {
     }
   }
 
-  // Without it:
-  void resume_held(Shard& shard, const Change& change);
+  // Without it: resumes them, or has the executor do so.
+  static void resume_held(const Change& change) {
+    if (change.held != nullptr) change.held->held().queue()->resume();
+  }
   // True when no write is in flight, or the partition is gone, or, where an epoch is given, the
   // partition's is another; false at the deadline.
   [[nodiscard]] bool wait_until_drained(const Key& key, absl::Time deadline,
@@ -648,12 +741,12 @@ class BasicPlacementTable {
   TableMemory& memory_;
   Clock& clock_;
   Observer* observer_;
-  std::size_t max_held_writes_;
   bool track_permits_;
 
   // Written by every change.
   alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_;
-  std::atomic<std::size_t> held_count_{0};
+
+  detail::HeldInTable held_;
 };
 
 using PlacementTable = BasicPlacementTable<>;
@@ -669,11 +762,6 @@ struct TableAccess {
   static BasicWritePermit<P> permit(P placement, Epoch epoch, CountedWrite write) noexcept {
     return BasicWritePermit<P>(placement, epoch, std::move(write));
   }
-  static HoldTicket ticket(ShardLock& shard, WriteCounter& counter,
-                           std::atomic<std::size_t>& held_count,
-                           std::shared_ptr<HeldWrite> write) noexcept {
-    return HoldTicket(shard, counter, held_count, std::move(write));
-  }
 };
 
 [[nodiscard]] constexpr std::size_t round_shards(std::size_t shards) noexcept {
@@ -681,26 +769,11 @@ struct TableAccess {
   return std::bit_ceil(std::min(shards, TableOptions::kMaxShards));
 }
 
-// A flag that one thread raises and one waits for.
-class Event {
- public:
-  void raise() {
-    const MutexLock lock(mutex_);
-    raised_ = true;
-    changed_.Signal();
-  }
-  void wait_until(absl::Time deadline) {
-    const MutexLock lock(mutex_);
-    while (!raised_) {
-      if (mutex_.wait(changed_, deadline)) return;
-    }
-  }
-
- private:
-  Mutex mutex_;
-  CondVar changed_;
-  bool raised_ ABSL_GUARDED_BY(mutex_) = false;
-};
+// The bound for one partition.
+[[nodiscard]] constexpr std::size_t held_per_partition(const TableOptions& options) noexcept {
+  if (options.max_held_writes_per_partition != 0) return options.max_held_writes_per_partition;
+  return options.max_held_writes / 4 + (options.max_held_writes % 4 != 0 ? 1 : 0);
+}
 
 }  // namespace detail
 
@@ -710,9 +783,10 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options, Emp
       memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
       observer_(Observer::cast(options.observer)),
-      max_held_writes_(options.max_held_writes),
       track_permits_(options.track_permits),
-      generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1) {
+      generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1),
+      held_(options.max_held_writes, detail::held_per_partition(options), options.executor,
+            clock_) {
   if (options.first_epoch > Epoch::max_external()) {
     detail::invalid_option("placement_table: first_epoch is above Epoch::max_external()");
   }
@@ -739,12 +813,14 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
 
 template <PartitionKey Id, typename P>
 BasicPlacementTable<Id, P>::~BasicPlacementTable() {
-  assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
+  assert(held_.count() == 0 && "a write is held in a dying table");
+  assert(!held_.has_tasks() && "a dying table's task is still with the executor");
   for (std::size_t i = 0; i < shard_count(); ++i) {
     assert(!shards_[i].has_permits_out() && "a write permit outlives its table");
     if (track_permits_) shards_[i].forget_quarantines();
     shards_[i].~Shard();
   }
+  held_.destroy_queues();
   memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
   memory_.deallocate(views_, shard_count() * sizeof(View), MemoryUse::Directory);
 }
@@ -816,7 +892,7 @@ TransitionResult BasicPlacementTable<Id, P>::replace(
     return change;
   };
   Change done = change_with_room(key, transition, needs_cell, make);
-  return finish(shard_for(key), id, transition, std::move(done));
+  return finish(id, transition, std::move(done));
 }
 
 template <PartitionKey Id, typename P>
@@ -889,18 +965,18 @@ TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition t
     done.emplace(change_in(shard, shard.find(key), transition, expected, to));
     count(shard, transition, done->result);
   }
-  return finish(shard, id, transition, *std::move(done));
+  return finish(id, transition, *std::move(done));
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::finish(Shard& shard, IdParameter id,
-                                                    Transition transition, Change done) {
+TransitionResult BasicPlacementTable<Id, P>::finish(IdParameter id, Transition transition,
+                                                    Change done) {
   if (!done.result) return done.result;
   if (observer_ != nullptr) {
     observer_->on_change({view_of(id), std::move(done.before), std::move(done.after),
                           done.result.value(), transition});
   }
-  resume_held(shard, done);
+  resume_held(done);
   return done.result;
 }
 
@@ -1183,6 +1259,53 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
 }
 
 template <PartitionKey Id, typename P>
+template <typename Add>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, bool joins_callbacks, Add add)
+    -> std::optional<Held> {
+  Shard& shard = shard_for(key);
+  std::unique_ptr<detail::HeldQueue> fresh;
+  for (;;) {
+    {
+      const MutexLock lock(shard.mutex);
+      const Slot slot = shard.find(key);
+      if (!slot) return std::nullopt;
+      detail::HeldWrites& held = shard.counter(slot.cell()).held();
+      detail::HeldQueue* queue = held.queue();
+      // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
+      const bool is_in_cutover = slot.cell().stamp().phase() == MigrationPhase::Cutover;
+      assert((queue == nullptr || queue->is_open() != is_in_cutover) &&
+             "a transition did not tell the held writes");
+      const bool joins = joins_callbacks && queue != nullptr && queue->has_callbacks();
+      if (!is_in_cutover && !joins) return std::nullopt;
+      if (queue == nullptr && fresh != nullptr) queue = &held.adopt(std::move(fresh), held_);
+      if (queue != nullptr) return Held{queue, add(*queue)};
+    }
+    fresh = std::make_unique<detail::HeldQueue>(shard.mutex, held_);
+  }
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldThread& thread)
+    -> std::optional<Held> {
+  return hold_back(key, /*joins_callbacks=*/false,
+                   [&](detail::HeldQueue& queue) -> std::optional<std::uint64_t> {
+                     if (!queue.add(thread)) return std::nullopt;
+                     return thread.sequence;
+                   });
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldNode& write)
+    -> std::optional<Held> {
+  const bool joins = held_.executor() != nullptr;
+  const std::optional<Held> held =
+      hold_back(key, joins, [&](detail::HeldQueue& queue) { return queue.add(write); });
+  // If it is due, and the task that was to resume those before it is not there any more.
+  if (held && joins) held->queue->resume();
+  return held;
+}
+
+template <PartitionKey Id, typename P>
 auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time deadline)
     -> Permit {
   for (;;) {
@@ -1190,57 +1313,67 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
     if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
     assert((deadline <= absl::Now() || !this_thread_holds_permit(Traits::key(id))) &&
            "a thread waits for the end of a cutover that waits for its own permit");
-    detail::Event left_cutover;
-    HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
-    if (ticket.refusal()) return Permit(*ticket.refusal());
-    left_cutover.wait_until(deadline);
-    if (ticket.cancel()) return Permit(WriteRefusal::DeadlineExceeded);
+    detail::HeldThread thread;
+    const std::optional<Held> held = hold_back(Traits::key(id), thread);
+    if (!held) continue;
+    if (!held->sequence) return Permit(WriteRefusal::TooManyHeld);
+    thread.resumed.wait_until(deadline);
+    if (held->queue->cancel(thread)) return Permit(WriteRefusal::DeadlineExceeded);
     // The transition came first: its thread has raised the event, or is about to.
-    left_cutover.wait_until(absl::InfiniteFuture());
+    thread.resumed.wait_until(absl::InfiniteFuture());
+  }
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::answer(absl::AnyInvocable<void(Permit)> handler, Permit permit) {
+  if (held_.executor() == nullptr) return handler(std::move(permit));
+  held_.executor()->execute([handler = std::move(handler), permit = std::move(permit)]() mutable {
+    handler(std::move(permit));
+  });
+}
+
+template <PartitionKey Id, typename P>
+HoldTicket BasicPlacementTable<Id, P>::acquire_write_async(
+    IdParameter id, absl::AnyInvocable<void(Permit)> handler) {
+  assert(handler != nullptr && "a write is acquired for nobody");
+  // With an executor, earlier writes of the partition may still wait for their turn there.
+  bool may_be_held = held_.executor() != nullptr && held_.count() != 0;
+  const Key key = Traits::key(id);
+  HeldAcquisition* acquisition = nullptr;  // in `write`
+  detail::HeldNode write;
+  for (;; may_be_held = !may_be_held) {
+    Permit permit(WriteRefusal::TooManyHeld);
+    if (!may_be_held) {
+      permit = acquire_write(id);
+      if (!permit && permit.refusal() == WriteRefusal::Cutover) continue;
+    } else {
+      if (acquisition == nullptr) {
+        auto made = std::make_unique<HeldAcquisition>(*this, id, std::move(handler));
+        acquisition = made.get();
+        write = detail::make_held(std::move(made));
+      }
+      const std::optional<Held> held = hold_back(key, write);
+      if (!held) continue;
+      if (held->sequence) return held->ticket();
+    }
+    if (acquisition != nullptr) handler = acquisition->take_handler();
+    answer(std::move(handler), std::move(permit));
+    return HoldTicket();
   }
 }
 
 template <PartitionKey Id, typename P>
 HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<void()> resume) {
   assert(resume != nullptr && "a write is held that nothing resumes");
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  auto write = std::make_shared<detail::HeldWrite>(std::move(resume));
-  {
-    const MutexLock lock(shard.mutex);
-    const Slot slot = shard.find(key);
-    // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
-    if (slot && slot.cell().stamp().phase() == MigrationPhase::Cutover) {
-      // A bound, not a synchronization.
-      if (held_count_.fetch_add(1, std::memory_order_relaxed) >= max_held_writes_) {
-        held_count_.fetch_sub(1, std::memory_order_relaxed);
-        return HoldTicket(WriteRefusal::TooManyHeld);
-      }
-      detail::WriteCounter& counter = shard.counter(slot.cell());
-      write->cutover = slot.cell().stamp().epoch();
-      write->since = clock_.now();
-      write->clock = &clock_;
-      counter.held().add(write);
-      return detail::TableAccess::ticket(shard, counter, held_count_, std::move(write));
-    }
+  detail::HeldNode write =
+      detail::make_held(std::make_unique<detail::HeldCallback>(std::move(resume)));
+  if (const std::optional<Held> held = hold_back(Traits::key(id), write)) return held->ticket();
+  if (held_.executor() == nullptr) {
+    write.mapped()->resume();
+  } else {
+    held_.executor()->execute([write = std::move(write)] { write.mapped()->resume(); });
   }
-  write->resume();
   return HoldTicket();
-}
-
-template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change) {
-  if (change.held == nullptr) return;
-  for (;;) {
-    std::shared_ptr<detail::HeldWrite> write;
-    {
-      const MutexLock lock(shard.mutex);
-      write = change.held->held().take_before(change.result.value());
-    }
-    if (write == nullptr) return;
-    held_count_.fetch_sub(1, std::memory_order_relaxed);
-    write->resume();
-  }
 }
 
 template <PartitionKey Id, typename P>
@@ -1320,8 +1453,9 @@ HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
   const MutexLock lock(shard.mutex);
   const Slot slot = shard.find(key);
   if (!slot) return {};
-  const detail::HeldWrites& held = shard.counter(slot.cell()).held();
-  return {held.count(), held.longest()};
+  const detail::HeldQueue* const queue = shard.counter(slot.cell()).held().queue();
+  if (queue == nullptr) return {};
+  return {queue->count(), queue->longest()};
 }
 
 template <PartitionKey Id, typename P>
@@ -1383,7 +1517,7 @@ bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
     return publish(shard, slot.cell(), before, Stamp::erased(epoch), std::move(was));
   };
   Change done = change_with_room(key, Transition::ApplyErase, needs_cell, make);
-  return finish(shard_for(key), id, Transition::ApplyErase, std::move(done)).has_value();
+  return finish(id, Transition::ApplyErase, std::move(done)).has_value();
 }
 
 template <PartitionKey Id, typename P>

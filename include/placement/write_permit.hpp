@@ -2,12 +2,8 @@
 #ifndef PLACEMENT_WRITE_PERMIT_HPP_
 #define PLACEMENT_WRITE_PERMIT_HPP_
 
-#include <atomic>
 #include <cassert>
-#include <cstddef>
-#include <memory>
 #include <optional>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,45 +12,16 @@
 #include <absl/time/time.h>
 
 #include "placement/clock.hpp"
-#include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
 #include "placement/detail/permit_watch.hpp"
 #include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
 #include "placement/placement.hpp"
+#include "placement/write_refusal.hpp"
 
 namespace placement {
 inline namespace v1 {
-
-// Why a write was not admitted.
-enum class WriteRefusal {
-  UnknownPartition,  // the table has no such partition
-  Cutover,           // the partition is in cutover: hold the write, then resolve again
-  StaleEpoch,        // the partition's epoch is not the expected one: resolve again
-  DeadlineExceeded,  // the partition was still in cutover at the deadline
-  TooManyHeld,       // TableOptions::max_held_writes writes are held already
-};
-
-[[nodiscard]] constexpr std::string_view to_string(WriteRefusal refusal) noexcept {
-  switch (refusal) {
-    case WriteRefusal::UnknownPartition:
-      return "UnknownPartition";
-    case WriteRefusal::Cutover:
-      return "Cutover";
-    case WriteRefusal::StaleEpoch:
-      return "StaleEpoch";
-    case WriteRefusal::DeadlineExceeded:
-      return "DeadlineExceeded";
-    case WriteRefusal::TooManyHeld:
-      return "TooManyHeld";
-  }
-  return "unknown WriteRefusal";
-}
-
-inline std::ostream& operator<<(std::ostream& out, WriteRefusal refusal) {
-  return out << to_string(refusal);
-}
 
 // A write in flight, as blockers() names it: what a flip or an erase of its partition waits for.
 struct Blocker {
@@ -69,7 +36,7 @@ struct Blocker {
 
 namespace detail {
 
-struct TableAccess;  // the table's way to make permits and tickets
+struct TableAccess;  // the table's way to make permits
 
 // What a permit gives back: one in a partition's count of writes in flight.
 class CountedWrite {
@@ -259,63 +226,6 @@ class [[nodiscard]] BasicWritePermit {
 };
 
 using WritePermit = BasicWritePermit<Placement>;
-
-// A write that is held, for event loops: destroying the ticket cancels it. Must not outlive its
-// table. Not safe for two threads at once.
-class [[nodiscard]] HoldTicket {
- public:
-  // Nothing is held: `resume` was called at once, or, with `refusal()`, will not be called.
-  HoldTicket() = default;
-  explicit HoldTicket(WriteRefusal refusal) noexcept : refusal_(refusal) {}
-
-  HoldTicket(HoldTicket&&) noexcept = default;
-  HoldTicket& operator=(HoldTicket&& other) noexcept {
-    if (this != &other) {
-      cancel();
-      refusal_ = other.refusal_;
-      shard_ = other.shard_;
-      counter_ = other.counter_;
-      held_count_ = other.held_count_;
-      write_ = std::move(other.write_);
-    }
-    return *this;
-  }
-  ~HoldTicket() { cancel(); }
-
-  // TooManyHeld, if the write could not be held.
-  [[nodiscard]] std::optional<WriteRefusal> refusal() const noexcept { return refusal_; }
-
-  // True if `resume` is thereby prevented from being called; false if it was called, is being
-  // called at this moment by another thread, or there is nothing to cancel.
-  //
-  // Progress: one short critical section of the shard's mutex.
-  bool cancel() noexcept {
-    const std::shared_ptr<detail::HeldWrite> write = std::move(write_);
-    if (write == nullptr) return false;
-    std::shared_ptr<detail::HeldWrite> removed;
-    {
-      const detail::MutexLock lock(shard_->mutex);
-      removed = counter_->held().remove(*write);
-    }
-    if (removed == nullptr) return false;
-    held_count_->fetch_sub(1, std::memory_order_relaxed);  // a bound, not a synchronization
-    return true;
-  }
-
- private:
-  friend struct detail::TableAccess;
-
-  HoldTicket(detail::ShardLock& shard, detail::WriteCounter& counter,
-             std::atomic<std::size_t>& held_count,
-             std::shared_ptr<detail::HeldWrite> write) noexcept
-      : shard_(&shard), counter_(&counter), held_count_(&held_count), write_(std::move(write)) {}
-
-  std::optional<WriteRefusal> refusal_;
-  detail::ShardLock* shard_ = nullptr;
-  detail::WriteCounter* counter_ = nullptr;
-  std::atomic<std::size_t>* held_count_ = nullptr;
-  std::shared_ptr<detail::HeldWrite> write_;
-};
 
 }  // namespace v1
 }  // namespace placement

@@ -188,7 +188,7 @@ class WriteCounters {
     free_ = (*this)[number].next_free_;
     (*this)[number].tracked_ = TrackedPermits();
     (*this)[number].reopen();
-    (*this)[number].held().start_counting();
+    (*this)[number].held().change_partition();
     return number;
   }
 
