@@ -29,6 +29,7 @@ enum class MigrationError {
   NotDraining,       // the partition is past Draining: it is in Cutover
   NotCutover,        // the partition has not entered Cutover yet
   WritesInFlight,    // write permits on the partition are still out
+  StaleEpoch,        // the partition's epoch is not the expected one
 };
 
 // May a write that was resolved at some epoch still go there?
@@ -60,6 +61,8 @@ enum class WriteAdmission { Admit, Reject };
       return "NotCutover";
     case MigrationError::WritesInFlight:
       return "WritesInFlight";
+    case MigrationError::StaleEpoch:
+      return "StaleEpoch";
   }
   return "unknown MigrationError";
 }
@@ -96,6 +99,9 @@ inline std::ostream& operator<<(std::ostream& out, WriteAdmission admission) {
     case MigrationError::WritesInFlight:
       return absl::UnavailableError(
           "WritesInFlight: write permits on the partition are still out; ask again");
+    case MigrationError::StaleEpoch:
+      return absl::AbortedError(
+          "StaleEpoch: the partition's epoch is not the expected one; look at it again");
   }
   return absl::UnknownError("unknown MigrationError");
 }

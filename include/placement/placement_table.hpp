@@ -182,8 +182,9 @@ class BasicPlacementTable {
   // on. Permits that are out stay counted. Throws std::bad_alloc.
   Epoch set(IdParameter id, P placement);
 
-  // Active(from) -> Draining(from, to).
-  TransitionResult begin_migration(IdParameter id, P to);
+  // Active(from) -> Draining(from, to). If the caller gives an epoch and the partition's is
+  // another, it is refused with StaleEpoch, before any other reason.
+  TransitionResult begin_migration(IdParameter id, P to, std::optional<Epoch> expected = {});
 
   // The next four take, if the caller gives it, the epoch that the migration's last transition
   // stamped: if the partition's is another, that migration is over, or someone else has moved it
@@ -293,8 +294,10 @@ class BasicPlacementTable {
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
-  // which is one of absl::Now().
-  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
+  // which is one of absl::Now(). If the caller gives an epoch, it also returns true as soon as the
+  // partition's is another: whoever ends a migration ends the wait for its drain.
+  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline,
+                                        std::optional<Epoch> while_at = {}) const;
 
   // ---- replicas of a remote source of truth ----
 
@@ -483,7 +486,11 @@ class BasicPlacementTable {
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
-                                                     MigrationPhase now) {
+                                                     MigrationPhase now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
+    // Whoever moves a migration on, or ends it, ends the wait for its drain.
+    const bool was_migrating = before.is_live() && before.phase() != MigrationPhase::Settled;
+    if (was_migrating && shard.counter(cell).is_awaited()) shard.drained.SignalAll();
     if (before.phase() != MigrationPhase::Cutover || now == MigrationPhase::Cutover) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     return counter.held().empty() ? nullptr : &counter;
@@ -691,8 +698,10 @@ TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide d
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to) {
+TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to,
+                                                             std::optional<Epoch> expected) {
   return transition(id, [&](Shard&, Cell& cell, Stamp now) -> Decision {
+    if (expected && now.epoch() != *expected) return {MigrationError::StaleEpoch};
     if (now.phase() != MigrationPhase::Settled) return {MigrationError::AlreadyMigrating};
     cell.store_placement(1 - now.active(), to_words(to));
     return {{}, MigrationPhase::Draining};
@@ -1048,7 +1057,8 @@ HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
 }
 
 template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline) const {
+bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline,
+                                                    std::optional<Epoch> while_at) const {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
@@ -1056,6 +1066,7 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
     // Found anew each time: while this thread waits, the cell may move.
     const Slot slot = shard.find(key);
     if (!slot || in_flight(shard, slot.cell()) == 0) return true;
+    if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
     counter.await();
