@@ -404,10 +404,13 @@ class BasicPlacementTable {
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
-  // which is one of absl::Now(). A deadline that has passed makes it a mere look. Requires, where
-  // it would wait, that the calling thread holds no permit on the partition: it would wait for
-  // itself. Asserted in debug builds (see BasicWritePermit).
-  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
+  // which is one of absl::Now(). A deadline that has passed makes it a mere look. If the caller
+  // gives an epoch, it also returns true as soon as the partition's is another: whoever ends a
+  // migration ends the wait for its drain. Requires, where it would wait, that the calling thread
+  // holds no permit on the partition: it would wait for itself. Asserted in debug builds (see
+  // BasicWritePermit).
+  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline,
+                                        std::optional<Epoch> while_at = {}) const;
 
   // ---- replicas of a remote source of truth ----
 
@@ -603,7 +606,7 @@ class BasicPlacementTable {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
     cell.publish(next);
     shard.count(before, next);
-    return {next.epoch(), left_cutover(shard, cell, before, next), std::move(was), observed(cell)};
+    return {next.epoch(), moved_on(shard, cell, before, next), std::move(was), observed(cell)};
   }
 
   // Which buffer of its cell is to be the active one, so that the partition can take a state with
@@ -702,15 +705,17 @@ class BasicPlacementTable {
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // If the partition was in cutover: wakes who waits there for its drain, to look again; and if
-  // that was the end of the cutover, returns the counter whose held writes are to be resumed.
-  [[nodiscard]] static detail::WriteCounter* left_cutover(Shard& shard, const Cell& cell,
-                                                          Stamp before, Stamp next)
+  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
+  // cutover, returns the counter whose held writes are to be resumed.
+  [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
+                                                      Stamp next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    if (before.phase() != MigrationPhase::Cutover) return nullptr;
+    if (!before.is_live() || before.phase() == MigrationPhase::Settled) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     if (counter.is_awaited()) shard.drained.SignalAll();
-    if (next.phase() == MigrationPhase::Cutover) return nullptr;
+    if (before.phase() != MigrationPhase::Cutover || next.phase() == MigrationPhase::Cutover) {
+      return nullptr;
+    }
     counter.held().leave_cutover();
     return counter.held().empty() ? nullptr : &counter;
   }
@@ -729,10 +734,6 @@ class BasicPlacementTable {
   static void resume_held(const Change& change) {
     if (change.held != nullptr) change.held->held().queue()->resume();
   }
-  // True when no write is in flight, or the partition is gone, or, where an epoch is given, the
-  // partition's is another; false at the deadline.
-  [[nodiscard]] bool wait_until_drained(const Key& key, absl::Time deadline,
-                                        std::optional<Epoch> while_at) const;
 
   // Read on every path, written by none after construction.
   View* views_ = nullptr;
@@ -931,7 +932,7 @@ auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition t
   std::optional<State> was = observed(cell);
   const Epoch epoch = draw_epoch();
   if (!step.is_there) {
-    detail::WriteCounter* const held = left_cutover(shard, cell, before, Stamp::vacant());
+    detail::WriteCounter* const held = moved_on(shard, cell, before, Stamp::vacant());
     shard.erase(slot);
     shard.count(before, Stamp::vacant());
     return {epoch, held, std::move(was), std::nullopt};
@@ -1030,7 +1031,7 @@ TransitionResult BasicPlacementTable<Id, P>::erase_until(IdParameter id, absl::T
   const TransitionResult paused = change(id, Transition::PauseWrites, {});
   if (!paused) return paused;
   const Epoch at = *paused;
-  while (wait_until_drained(Traits::key(id), deadline, at)) {
+  while (wait_until_drained(id, deadline, at)) {
     const TransitionResult erased = change(id, Transition::EraseDrained, at);
     // Refused with WritesInFlight although none is: a writer that met the pause is about to take
     // its count back.
@@ -1459,13 +1460,9 @@ HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
 }
 
 template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline) const {
-  return wait_until_drained(Traits::key(id), deadline, {});
-}
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(const Key& key, absl::Time deadline,
+bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline,
                                                     std::optional<Epoch> while_at) const {
+  const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
   for (;;) {
