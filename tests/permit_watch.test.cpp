@@ -22,7 +22,12 @@
 #include <placement/migration_controller.hpp>
 #include <placement/placement_table.hpp>
 
+#include "support/sanitizers.hpp"
 #include "support/threads.hpp"
+
+#ifdef PLACEMENT_TESTS_UNDER_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace placement::test {
 namespace {
@@ -50,8 +55,12 @@ class PermitWatch : public testing::Test {
   }
 
   void SetUp() override {
+#ifdef PLACEMENT_TESTS_UNDER_ASAN
+    if (__asan_get_current_fake_stack() != nullptr) {
+      GTEST_SKIP() << "AddressSanitizer puts variables elsewhere";
+    }
+#endif
     const char variable = 0;
-    // AddressSanitizer may put variables elsewhere.
     if (!detail::PermitWatch::watches(&variable)) {
       GTEST_SKIP() << "it is not known here what is on a thread's stack";
     }
