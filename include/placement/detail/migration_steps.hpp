@@ -355,9 +355,10 @@ class MigrationSteps {
   // After a pause, from the begin. The partition was settled meanwhile and may have been changed:
   // it is then left alone.
   Ended begin_again() {
-    const absl::Duration pause = doubled(policy_.first_pause, attempt_ - 1, policy_.longest_pause);
+    const absl::Time again =
+        clock_.now() + doubled(policy_.first_pause, attempt_ - 1, policy_.longest_pause);
     if (progress_) progress_({MigrationStep::Retry, report_.copy_rounds, report_.epoch, attempt_});
-    guard_.sleep_until(clock_.now() + pause);
+    guard_.sleep_until(again);
     if (stop_.stop_requested()) return Ending{MigrationOutcome::Aborted, stopped()};
     ++attempt_;
     const Epoch before = report_.epoch;
@@ -472,8 +473,8 @@ class MigrationSteps {
 
   // True when no write is in flight, or the migration is not at this epoch any more.
   bool is_drained_by(absl::Time time) {
-    for (;;) {
-      const absl::Time ask_again = absl::Now() + clock_.longest_wait(time);
+    for (absl::Time ask_again = absl::InfinitePast();;
+         ask_again = absl::Now() + clock_.longest_wait(time)) {
       if (source_.wait_until_drained(report_.epoch, ask_again)) return true;
       if (clock_.now() >= time || guard_.has_ended()) return false;
     }
