@@ -406,9 +406,9 @@ class BasicPlacementTable {
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
   // which is one of absl::Now(). A deadline that has passed makes it a mere look. If the caller
   // gives an epoch, it also returns true as soon as the partition's is another: whoever ends a
-  // migration ends the wait for its drain. Requires, where it would wait, that the calling thread
-  // holds no permit on the partition: it would wait for itself. Asserted in debug builds (see
-  // BasicWritePermit).
+  // migration ends the wait for its drain. Without a deadline (absl::InfiniteFuture()) it requires,
+  // where it would wait, that the calling thread holds no permit on the partition: it would wait
+  // for itself. Asserted in debug builds (see BasicWritePermit).
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline,
                                         std::optional<Epoch> while_at = {}) const;
 
@@ -1472,8 +1472,9 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
     if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
-    assert(!detail::PermitWatch::this_thread_holds(&counter) &&
-           "a thread waits for a drain that waits for its own permit");
+    assert(
+        (deadline < absl::InfiniteFuture() || !detail::PermitWatch::this_thread_holds(&counter)) &&
+        "a thread waits for a drain that waits for its own permit");
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {
