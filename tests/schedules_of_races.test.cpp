@@ -149,13 +149,14 @@ TEST(SchedulesOfSharedEpochs, KeepAWriteFromACellThatAnotherWasInsertedIn) {
   explore_sharing<TextIds>(Surroundings::Sharing, kWrites, kInserts);
 }
 
-// Which is a twin's second.
+// Which is a twin's second. The key's counter is another's by then, or it would still be closed.
 TEST(SchedulesOfSharedEpochs, KeepAReadFromACellThatIsAnothersSecond) {
   explore_sharing<NumberIds>(Surroundings::SharingBesideTwin, kReadsOfOne,
                              {{Erase, ApplyTwinShared}});
 }
 TEST(SchedulesOfSharedEpochs, KeepAWriteFromACellThatIsAnothersSecond) {
-  explore_sharing<NumberIds>(Surroundings::SharingBesideTwin, kWrites, {{Erase, ApplyTwinShared}});
+  explore_sharing<NumberIds>(Surroundings::SharingBesideTwin, kWrites,
+                             {{Erase, SetOther, ApplyTwinShared}});
 }
 
 // To which a twin is moved by a growth.
@@ -164,7 +165,8 @@ TEST(SchedulesOfSharedEpochs, KeepAReadFromACellThatAnotherWasMovedTo) {
                              1);
 }
 TEST(SchedulesOfSharedEpochs, KeepAWriteFromACellThatAnotherWasMovedTo) {
-  explore_sharing<NumberIds>(Surroundings::SharingInGrowth, kWrites, {{Erase, ChangeStranger}}, 1);
+  explore_sharing<NumberIds>(Surroundings::SharingInGrowth, kWrites,
+                             {{Erase, ChangeStranger}, {Erase, SetOther}}, 1);
 }
 
 // The same partition, forgotten, at the same epoch in the same cell with another placement.
@@ -206,6 +208,14 @@ TEST(SchedulesOfErasures, LeaveThePartitionToWhoeverChangesIt) {
       {{Resume}, {Claim}, {Set}, {Erase}, {Abort, Pause}, {Complete, Begin}, {Erase, Set}}, 1};
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {erase, change}, 3);
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {{{{Acquire, Release}}}, erase, change}, 1);
+  // While a write is in flight, which nobody waits for then.
+  const Threads write = {{{Acquire}}, 1};
+  const Threads takes_over = {{{AwaitPause, Resume, Begin},
+                               {AwaitPause, Claim},
+                               {AwaitPause, Set},
+                               {AwaitPause, Complete}}};
+  explore_all<NumberIds>(Surroundings::Alone, kOpen, {write, {{{EraseUntil}}}, takes_over}, 1);
+  explore_all<NumberIds>(Surroundings::Alone, kOpen, {write, {{{EraseInNoTime}}}, takes_over}, 2);
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {erase, erase}, 3);
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {{{{Pause, Resume}}, 2}, erase}, 3);
 }

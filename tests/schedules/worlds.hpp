@@ -172,6 +172,7 @@ enum class Act {
   Erase,
   EraseUntil,     // with all the time there is
   EraseInNoTime,  // with none
+  AwaitPause,     // requires an observer, which is told of it
   SetExpecting,   // the epoch that the partition had when the threads began; zero, if it was absent
   BeginExpecting,
   EraseExpecting,
@@ -187,6 +188,7 @@ enum class Act {
   Churn,  // neighbours come and go until the cells are moved to an array of the same size
   Grow,   // others come until the array is replaced by a larger one
   EraseNeighbour,
+  SetOther,        // it gets the counter that was freed last
   ChangeStranger,  // a step of a growth
   ForgetErased,
 };
@@ -219,6 +221,7 @@ constexpr std::array kActNames = {"Get",
                                   "Erase",
                                   "EraseUntil",
                                   "EraseInNoTime",
+                                  "AwaitPause",
                                   "SetExpecting",
                                   "BeginExpecting",
                                   "EraseExpecting",
@@ -234,6 +237,7 @@ constexpr std::array kActNames = {"Get",
                                   "Churn",
                                   "Grow",
                                   "EraseNeighbour",
+                                  "SetOther",
                                   "ChangeStranger",
                                   "ForgetErased"};
 
@@ -368,6 +372,8 @@ class World {
         return erase_until(thread, absl::InfiniteFuture());
       case Act::EraseInNoTime:
         return erase_until(thread, absl::InfinitePast());
+      case Act::AwaitPause:
+        return Scheduler::block_until([this] { return was_paused_; });
       case Act::SetExpecting:
         return call(thread, {.method = Method::Set, .placement = fresh(), .epoch = epoch_});
       case Act::BeginExpecting:
@@ -406,6 +412,9 @@ class World {
         return;
       case Act::EraseNeighbour:
         EXPECT_TRUE(table_.erase(ids_.neighbours[0]));
+        return;
+      case Act::SetOther:
+        table_.set(ids_.others[0], fresh());
         return;
       case Act::ChangeStranger:
         table_.set(ids_.strangers[0], fresh());
@@ -462,6 +471,7 @@ class World {
     void on_change(const BasicPartitionChange<Id, Place>& change) noexcept override {
       if (change.id != world_.ids_.key) return;
       world_.events_.push_back({change.before, change.after, change.epoch});
+      if (change.transition == Transition::PauseWrites) world_.was_paused_ = true;
       const std::size_t thread = Scheduler::running_thread();
       if (thread >= world_.notes_.size()) return;
       std::uint64_t& clock = world_.clock_;
@@ -588,7 +598,8 @@ class World {
   const Ids<Kind>& ids_ = Ids<Kind>::instance();
   bool is_observed_;
   Observer observer_{*this};
-  std::vector<Event> events_;             // of the key
+  std::vector<Event> events_;  // of the key
+  bool was_paused_ = false;
   std::vector<std::vector<Note>> notes_;  // of each thread's changes of it
   std::uint64_t clock_ = 0;
   Table table_;
