@@ -118,6 +118,8 @@ void perform_erase_until(Table& table, const Id& id, absl::Time deadline, std::s
   if (result != MigrationError::WritesInFlight) {  // removed, or left to whoever changed it
     return record(paused.at[1], Method::EraseDrained, result, paused.epoch, returned);
   }
+  // Without a way back: an answer that nothing explains.
+  if (notes.size() < 2) return record(paused.at[1], Method::AbortMigration, result, {}, returned);
   record(paused.at[1], Method::EraseDrained, result, paused.epoch, last.at[0]);
   record(paused.at[2], Method::AbortMigration, last.epoch, paused.epoch, last.at[1]);
 }
