@@ -9,11 +9,12 @@ include(GoogleTest)
 #   [DEFINITIONS <macro>...]
 #   [OPTIONS <flag>...]     compile and link options
 #   [LABEL <label>]         for ctest -L and -LE, <name> unless told
+#   [PREFIX <text>]         before the names of its TESTs, where another program has them as well
 #   [TIMEOUT <seconds>]     for each TEST, 300 unless told
 #   [SERIAL]                its TESTs run alone, as one that measures time or memory must
 # )
 function(placement_table_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 test "SERIAL" "LABEL;TIMEOUT"
+  cmake_parse_arguments(PARSE_ARGV 1 test "SERIAL" "LABEL;PREFIX;TIMEOUT"
                         "SOURCES;LIBRARIES;DEFINITIONS;OPTIONS")
   if(test_UNPARSED_ARGUMENTS OR NOT test_SOURCES)
     message(FATAL_ERROR "placement_table_add_test(${name}): what is \"${test_UNPARSED_ARGUMENTS}\"?")
@@ -36,6 +37,7 @@ function(placement_table_add_test name)
   # PRE_TEST: a build does not fail because a test program cannot be run on the building machine.
   gtest_discover_tests(
     ${target}
+    TEST_PREFIX "${test_PREFIX}"
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT ${test_TIMEOUT} LABELS ${test_LABEL} RUN_SERIAL ${test_SERIAL})

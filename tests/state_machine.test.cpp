@@ -102,19 +102,21 @@ struct Pair {
   }
 };
 
-// Calls f with every sequence of `length` operations.
+// Calls f with every sequence of `length` operations of which at most one is refused.
 void for_each_path(std::size_t length,
                    const std::function<void(const std::vector<Operation>&)>& f) {
   std::vector<Operation> path;
-  const std::function<void()> extend = [&] {
+  const std::function<void(Standing, bool)> extend = [&](Standing standing, bool may_be_refused) {
     if (path.size() == length) return f(path);
     for (const Operation operation : test::kCalls) {
+      const test::Answer answer = test::answer_of(standing, operation);
+      if (answer.refusal && !may_be_refused) continue;
       path.push_back(operation);
-      extend();
+      extend(answer.refusal ? standing : answer.next, may_be_refused && !answer.refusal);
       path.pop_back();
     }
   };
-  extend();
+  extend(Standing::Absent, true);
 }
 
 std::string print(const std::vector<Operation>& path) {

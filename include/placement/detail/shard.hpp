@@ -68,7 +68,7 @@ class Stock {
     }
     if (need.counter_chunk != 0) {
       drop_counter_chunk();
-      counter_chunk_ = memory_.allocate(need.counter_chunk, MemoryUse::Counters);
+      counter_chunk_ = detail::allocate(memory_, need.counter_chunk, MemoryUse::Counters);
       counter_chunk_bytes_ = need.counter_chunk;
     }
   }
@@ -338,11 +338,16 @@ class Shard : public ShardLock {
         const Stamp stamp = slot.cell().stamp();
         if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
         WriteCounter& writes = counter(slot.cell());
-        if (writes.end_quarantine(clock)) drained.SignalAll();  // nobody else may ever look
+        if (writes.end_quarantine(clock, over)) drained.SignalAll();  // nobody else may ever look
         if (writes.close_if_idle()) erase(slot);
       }
     }
     return array_.groups();
+  }
+
+  // For a table that tracks its permits and comes to its end: what it knows of those in quarantine.
+  void forget_quarantines() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    counters_.forget_quarantines(over);
   }
 
   [[nodiscard]] bool has_permits_out() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -366,7 +371,10 @@ class Shard : public ShardLock {
   }
 
   static std::size_t id_bytes(const TextKey& key) noexcept { return key.id.size(); }
-  static std::size_t id_bytes(const NumberKey&) noexcept { return 0; }
+  template <std::size_t Words>
+  static std::size_t id_bytes(const FixedKey<Words>&) noexcept {
+    return 0;
+  }
 
   // The array that takes inserts.
   [[nodiscard]] Array target() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
