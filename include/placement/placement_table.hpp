@@ -570,7 +570,8 @@ class BasicPlacementTable {
                            std::optional<Epoch> applied, Refuses refuses);
 
   // A transition of a partition that is there, as the state machine has it.
-  TransitionResult change(IdParameter id, Transition transition, std::optional<Epoch> expected,
+  TransitionResult change(IdParameter id, Transition transition,
+                          const std::optional<Epoch>& expected,
                           const std::optional<Words>& to = {});
 
   // With the shard's mutex held: what the state machine has to know of the partition in the slot.
@@ -954,7 +955,7 @@ auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition t
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition transition,
-                                                    std::optional<Epoch> expected,
+                                                    const std::optional<Epoch>& expected,
                                                     const std::optional<Words>& to) {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
