@@ -17,7 +17,7 @@ packages="g++ g++-12 cmake ninja-build
   libtbb-dev libcuckoo-dev liburcu-dev valgrind gnuplot-nox
   libasio-dev redis-server redis-tools"
 ci_packages="clang-14 clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 python3
-  graphviz spin gcovr"
+  graphviz spin gcovr gdb"
 machines_packages="g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-s390x-linux-gnu qemu-user
   clang-19 libc++-19-dev libc++abi-19-dev"
 
