@@ -9,11 +9,12 @@ include(GoogleTest)
 #   [DEFINITIONS <macro>...]
 #   [OPTIONS <flag>...]     compile and link options
 #   [LABEL <label>]         for ctest -L and -LE, <name> unless told
+#   [PREFIX <text>]         before the names of its TESTs, where another program has them as well
 #   [TIMEOUT <seconds>]     for each TEST, 300 unless told
 #   [SERIAL]                its TESTs run alone, as one that measures time or memory must
 # )
 function(placement_table_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 test "SERIAL" "LABEL;TIMEOUT"
+  cmake_parse_arguments(PARSE_ARGV 1 test "SERIAL" "LABEL;PREFIX;TIMEOUT"
                         "SOURCES;LIBRARIES;DEFINITIONS;OPTIONS")
   if(test_UNPARSED_ARGUMENTS OR NOT test_SOURCES)
     message(FATAL_ERROR "placement_table_add_test(${name}): what is \"${test_UNPARSED_ARGUMENTS}\"?")
@@ -37,6 +38,7 @@ function(placement_table_add_test name)
   # NO_PRETTY: names as the suites give them, not what a compiler calls a type.
   gtest_discover_tests(
     ${target}
+    TEST_PREFIX "${test_PREFIX}"
     NO_PRETTY_TYPES NO_PRETTY_VALUES
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60

@@ -170,7 +170,7 @@ TEST(FirstEpoch, IsTheLeastThatTheFirstChangeDraws) {
 TEST(FirstEpoch, IsRefusedWhereItLeavesNoRoom) {
   for (const std::uint64_t first : {Epoch::max_external().value() + 1, Epoch::max().value(),
                                     std::numeric_limits<std::uint64_t>::max()}) {
-    EXPECT_THROW(PlacementTable(TableOptions{.first_epoch = Epoch(first)}), std::out_of_range);
+    EXPECT_THROW(PlacementTable(TableOptions{.first_epoch = Epoch(first)}), std::invalid_argument);
   }
 }
 

@@ -440,7 +440,7 @@ void expect_reads_survive_recycled_arrays(unsigned log2_capacity, std::uint64_t 
   const std::uint64_t groups = capacity / detail::TagGroup::kCells;
   std::vector<std::vector<std::uint64_t>> ids_by_home(groups);
   for (std::uint64_t id = 0, full = 0; full < groups; ++id) {
-    auto& ids = ids_by_home[detail::NumberKey(id).hash / (~std::uint64_t{0} / groups + 1)];
+    auto& ids = ids_by_home[detail::IdTraits<std::uint64_t>::key(id).hash / (~std::uint64_t{0} / groups + 1)];
     if (ids.size() == kResidents + kPassers) continue;
     ids.push_back(id);
     if (ids.size() == kResidents + kPassers) ++full;

@@ -41,7 +41,10 @@ constexpr std::size_t kMostHeld = 3;
 class HeldWrites : public testing::Test {
  protected:
   HeldWrites()
-      : table_(TableOptions{.shards = 1, .max_held_writes = kMostHeld, .clock = &clock_}) {}
+      : table_(TableOptions{.shards = 1,
+                            .max_held_writes = kMostHeld,
+                            .max_held_writes_per_partition = kMostHeld,
+                            .clock = &clock_}) {}
 
   void enter_cutover(const std::string& id = "a") {
     if (!table_.contains(id)) table_.set(id, here());
@@ -56,9 +59,8 @@ class HeldWrites : public testing::Test {
   PlacementTable table_;
 };
 
-static_assert(std::is_nothrow_move_constructible_v<HoldTicket>);
-static_assert(std::is_nothrow_move_assignable_v<HoldTicket>);
-static_assert(!std::is_copy_constructible_v<HoldTicket>);
+static_assert(std::is_trivially_copyable_v<HoldTicket>);
+static_assert(std::is_trivially_destructible_v<HoldTicket>);
 
 // ---- when resume runs ----
 
@@ -79,7 +81,7 @@ TEST_F(HeldWrites, AreResumedOnceByTheFlip) {
 TEST_F(HeldWrites, AreResumedOnceByTheAbort) {
   enter_cutover();
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   ASSERT_TRUE(table_.abort_migration("a"));
   EXPECT_EQ(resumed, 1);
 }
@@ -87,11 +89,11 @@ TEST_F(HeldWrites, AreResumedOnceByTheAbort) {
 TEST_F(HeldWrites, AreResumedOnceBySet) {
   enter_cutover();
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   table_.set("a", Placement::dedicated_cluster(ClusterId("elsewhere")));  // in another cell
   EXPECT_EQ(resumed, 1);
   enter_cutover();
-  const HoldTicket another = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   table_.set("a", there());  // in the same cell
   EXPECT_EQ(resumed, 2);
 }
@@ -109,7 +111,7 @@ TEST_F(HeldWrites, AreResumedOnceByAnAppliedStateThatIsNoCutover) {
         PartitionState::migrating(elsewhere, there(), MigrationPhase::Draining)}) {
     ASSERT_TRUE(table_.apply("a", cutover, Epoch(++epoch)));
     resumed = 0;
-    const HoldTicket ticket = hold(resumed);
+    EXPECT_FALSE(hold(resumed).refusal());
     ASSERT_TRUE(table_.apply("a", cutover, Epoch(++epoch)));
     ASSERT_TRUE(table_.apply("a",
                              PartitionState::migrating(there(), elsewhere, MigrationPhase::Cutover),
@@ -125,7 +127,7 @@ TEST_F(HeldWrites, AreResumedOnceByAnAppliedStateThatIsNoCutover) {
 TEST_F(HeldWrites, AreResumedOnceByAnAppliedErase) {
   enter_cutover();
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   ASSERT_TRUE(table_.apply_erase("a", Epoch(100)));
   EXPECT_EQ(resumed, 1);
 }
@@ -134,7 +136,7 @@ TEST_F(HeldWrites, AreNotResumedByWhatLeavesThePartitionInCutover) {
   enter_cutover();
   enter_cutover("b");
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   EXPECT_EQ(table_.begin_migration("a", here()), MigrationError::AlreadyMigrating);
   EXPECT_EQ(table_.enter_cutover("a"), MigrationError::NotDraining);
   EXPECT_EQ(table_.erase("a"), MigrationError::AlreadyMigrating);
@@ -152,7 +154,7 @@ TEST_F(HeldWrites, AreNotResumedByARefusedFlip) {
   WritePermit permit = table_.acquire_write("a");
   enter_cutover();
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   EXPECT_EQ(table_.complete_migration("a"), MigrationError::WritesInFlight);
   EXPECT_EQ(resumed, 0);
   permit.release();
@@ -196,14 +198,14 @@ TEST_F(HeldWrites, AreCancelledByTheTicket) {
   EXPECT_EQ(resumed, 0);
 }
 
-TEST_F(HeldWrites, AreCancelledByTheTicketsEnd) {
+TEST_F(HeldWrites, StayHeldWhenTheTicketEnds) {
   enter_cutover();
   int resumed = 0;
   {
-    const HoldTicket ticket = hold(resumed);
+    EXPECT_FALSE(hold(resumed).refusal());
   }
   ASSERT_TRUE(table_.complete_migration("a"));
-  EXPECT_EQ(resumed, 0);
+  EXPECT_EQ(resumed, 1);
 }
 
 TEST_F(HeldWrites, CannotBeCancelledOnceTheyWereResumed) {
@@ -231,20 +233,52 @@ TEST_F(HeldWrites, AreCancelledFromTheMiddleWithoutDisturbingTheOthers) {
   }
 }
 
-TEST_F(HeldWrites, StayHeldWhenTheTicketMoves) {
+TEST_F(HeldWrites, StayHeldWhenTheTicketIsOverwritten) {
   enter_cutover();
+  int first = 0;
+  int second = 0;
+  HoldTicket ticket = hold(first);
+  ticket = hold(second);
+  ASSERT_TRUE(table_.complete_migration("a"));
+  EXPECT_EQ(first, 1);
+  EXPECT_EQ(second, 1);
+}
+
+// What the callback starts may overwrite the ticket that hold is still about to answer.
+TEST_F(HeldWrites, AreNotLostWhenTheCallbackRunsBeforeTheTicketIsAssigned) {
   int resumed = 0;
-  int other = 0;
-  HoldTicket ticket = hold(resumed);
-  HoldTicket moved = std::move(ticket);
-  EXPECT_FALSE(ticket.cancel());  // NOLINT(bugprone-use-after-move): what that leaves is nothing
-  HoldTicket& same = moved;
-  moved = std::move(same);
-  HoldTicket assigned = hold(other);
-  assigned = std::move(moved);  // cancels what it held
+  HoldTicket ticket;
+  ticket = table_.hold("a", [&] {  // in no cutover: inside of hold
+    enter_cutover();
+    ticket = hold(resumed);
+  });
   ASSERT_TRUE(table_.complete_migration("a"));
   EXPECT_EQ(resumed, 1);
-  EXPECT_EQ(other, 0);
+}
+
+TEST_F(HeldWrites, AreCancelledOnceByCopiesOfATicket) {
+  enter_cutover();
+  int resumed = 0;
+  const HoldTicket ticket = hold(resumed);
+  const HoldTicket copy = ticket;
+  EXPECT_TRUE(copy.cancel());
+  EXPECT_FALSE(ticket.cancel());
+  ASSERT_TRUE(table_.complete_migration("a"));
+  EXPECT_EQ(resumed, 0);
+}
+
+TEST_F(HeldWrites, AreNotCancelledByATicketOfAPartitionThatIsGone) {
+  enter_cutover();
+  int resumed = 0;
+  const HoldTicket old = hold(resumed);
+  ASSERT_TRUE(table_.complete_migration("a"));
+  ASSERT_TRUE(table_.erase("a"));
+  EXPECT_FALSE(old.cancel());
+  enter_cutover("b");  // in the counter that was a's
+  EXPECT_FALSE(hold(resumed, "b").refusal());
+  EXPECT_FALSE(old.cancel());
+  ASSERT_TRUE(table_.complete_migration("b"));
+  EXPECT_EQ(resumed, 2);
 }
 
 TEST_F(HeldWrites, ThatAreCancelledDestroyTheirResume) {
@@ -257,6 +291,18 @@ TEST_F(HeldWrites, ThatAreCancelledDestroyTheirResume) {
   ASSERT_TRUE(table_.abort_migration("a"));
 }
 
+TEST_F(HeldWrites, ThatAreCancelledDestroyTheirResumeOutsideOfTheLock) {
+  enter_cutover();
+  struct CallsTheTable {
+    explicit CallsTheTable(PlacementTable& called) : table(called) {}
+    ~CallsTheTable() { EXPECT_EQ(table.held_writes("a").count, 1U); }  // takes the lock
+    PlacementTable& table;
+  };
+  const HoldTicket ticket =
+      table_.hold("a", [calls = std::make_unique<CallsTheTable>(table_)] { FAIL(); });
+  EXPECT_TRUE(ticket.cancel());
+}
+
 // ---- how many ----
 
 TEST_F(HeldWrites, AreBoundedInTheWholeTable) {
@@ -264,8 +310,8 @@ TEST_F(HeldWrites, AreBoundedInTheWholeTable) {
   enter_cutover("b");
   int resumed = 0;
   HoldTicket one = hold(resumed, "a");
-  HoldTicket two = hold(resumed, "b");
-  HoldTicket three = hold(resumed, "a");
+  EXPECT_FALSE(hold(resumed, "b").refusal());
+  EXPECT_FALSE(hold(resumed, "a").refusal());
   HoldTicket four = hold(resumed, "b");
   EXPECT_EQ(four.refusal(), WriteRefusal::TooManyHeld);
   EXPECT_FALSE(four.cancel());
@@ -289,6 +335,54 @@ TEST_F(HeldWrites, AreBoundedInTheWholeTable) {
   EXPECT_EQ(resumed, 5);
 }
 
+TEST(HeldWritesOfOnePartition, AreBoundedToo) {
+  PlacementTable table(TableOptions{.max_held_writes = 4, .max_held_writes_per_partition = 2});
+  int resumed = 0;
+  std::vector<HoldTicket> tickets;
+  for (const char* id : {"noisy", "quiet"}) {
+    table.set(id, here());
+    ASSERT_TRUE(table.begin_migration(id, there()));
+    ASSERT_TRUE(table.enter_cutover(id));
+    for (int n = 0; n < 2; ++n) {
+      tickets.push_back(table.hold(id, [&] { ++resumed; }));
+      EXPECT_FALSE(tickets.back().refusal());
+    }
+    EXPECT_EQ(table.hold(id, [] { FAIL(); }).refusal(), WriteRefusal::TooManyHeld);
+    EXPECT_EQ(table.acquire_write_until(id, absl::InfiniteFuture()).refusal(),
+              WriteRefusal::TooManyHeld);
+    EXPECT_EQ(table.held_writes(id).count, 2U);
+  }
+  // A place comes back with a ticket ...
+  EXPECT_TRUE(tickets.front().cancel());
+  EXPECT_EQ(table.acquire_write_until("noisy", absl::InfinitePast()).refusal(),
+            WriteRefusal::DeadlineExceeded);
+  // ... and by that, too.
+  EXPECT_FALSE(table.hold("noisy", [&] { ++resumed; }).refusal());
+  EXPECT_EQ(table.hold("noisy", [] { FAIL(); }).refusal(), WriteRefusal::TooManyHeld);
+  ASSERT_TRUE(table.complete_migration("noisy"));
+  EXPECT_EQ(resumed, 2);
+  ASSERT_TRUE(table.complete_migration("quiet"));
+  EXPECT_EQ(resumed, 4);
+}
+
+TEST(HeldWritesOfOnePartition, AreAtMostAQuarterOfTheTablesUnlessTold) {
+  for (const auto& [most, quarter] : {std::pair<std::size_t, std::size_t>{0, 0},
+                                      {1, 1},
+                                      {4, 1},
+                                      {5, 2},
+                                      {8, 2},
+                                      {65'536, 16'384}}) {
+    PlacementTable table(TableOptions{.max_held_writes = most});
+    table.set("a", here());
+    ASSERT_TRUE(table.begin_migration("a", there()));
+    ASSERT_TRUE(table.enter_cutover("a"));
+    std::size_t held = 0;
+    while (!table.hold("a", [] {}).refusal()) ++held;
+    EXPECT_EQ(held, quarter) << most;
+    ASSERT_TRUE(table.abort_migration("a"));
+  }
+}
+
 TEST_F(HeldWrites, OutsideOfACutoverTakeNoPlace) {
   PlacementTable table(TableOptions{.max_held_writes = 0});
   table.set("a", here());
@@ -307,7 +401,7 @@ TEST_F(HeldWrites, OutsideOfACutoverTakeNoPlace) {
 TEST_F(HeldWrites, MayCallTheTableWhenTheyAreResumed) {
   enter_cutover();
   WritePermit permit(WriteRefusal::Cutover);
-  const HoldTicket ticket = table_.hold("a", [&] {
+  [[maybe_unused]] const HoldTicket ticket = table_.hold("a", [&] {
     permit = table_.acquire_write("a");
     table_.set("b", here());
     EXPECT_TRUE(table_.get("a"));
@@ -322,11 +416,11 @@ TEST_F(HeldWrites, MayCallTheTableWhenTheyAreResumed) {
 TEST_F(HeldWrites, AreResumedOneAfterTheOtherThoughOneBeginsAMigration) {
   enter_cutover();
   std::vector<std::string> events;
-  const HoldTicket first = table_.hold("a", [&] {
+  [[maybe_unused]] const HoldTicket first = table_.hold("a", [&] {
     ASSERT_TRUE(table_.begin_migration("a", here()));
     events.emplace_back("first");
   });
-  const HoldTicket second = table_.hold("a", [&] { events.emplace_back("second"); });
+  EXPECT_FALSE(table_.hold("a", [&] { events.emplace_back("second"); }).refusal());
   ASSERT_TRUE(table_.complete_migration("a"));
   EXPECT_EQ(events, (std::vector<std::string>{"first", "second"}));
 }
@@ -335,17 +429,31 @@ TEST_F(HeldWrites, MayBeHeldAgainFromResumeWhenThePartitionIsBackInCutover) {
   enter_cutover();
   std::vector<std::string> events;
   HoldTicket again;
-  const HoldTicket first = table_.hold("a", [&] {
+  [[maybe_unused]] const HoldTicket first = table_.hold("a", [&] {
     events.emplace_back("first");
     enter_cutover();
     again = table_.hold("a", [&] { events.emplace_back("again"); });
   });
-  const HoldTicket second = table_.hold("a", [&] { events.emplace_back("second"); });
+  EXPECT_FALSE(table_.hold("a", [&] { events.emplace_back("second"); }).refusal());
   ASSERT_TRUE(table_.complete_migration("a"));
-  EXPECT_EQ(events, (std::vector<std::string>{"first", "second"}));
+  EXPECT_EQ(events, (std::vector<std::string>{"first"})) << "the second would find a cutover";
   EXPECT_EQ(table_.get("a")->phase, MigrationPhase::Cutover);
   ASSERT_TRUE(table_.complete_migration("a"));
-  EXPECT_EQ(events, (std::vector<std::string>{"first", "second", "again"}));
+  EXPECT_EQ(events, (std::vector<std::string>{"first", "second", "again"})) << "as they came";
+}
+
+TEST_F(HeldWrites, AreResumedByWhoResumesTheEarlierOnesThoughOneCompletesACutover) {
+  enter_cutover();
+  std::vector<std::string> events;
+  [[maybe_unused]] const HoldTicket first = table_.hold("a", [&] {
+    enter_cutover();
+    EXPECT_FALSE(table_.hold("a", [&] { events.emplace_back("third"); }).refusal());
+    ASSERT_TRUE(table_.complete_migration("a"));
+    events.emplace_back("first");
+  });
+  EXPECT_FALSE(table_.hold("a", [&] { events.emplace_back("second"); }).refusal());
+  ASSERT_TRUE(table_.complete_migration("a"));
+  EXPECT_EQ(events, (std::vector<std::string>{"first", "second", "third"}));
 }
 
 TEST_F(HeldWrites, MayCancelOthersAndThemselvesFromResume) {
@@ -364,15 +472,33 @@ TEST_F(HeldWrites, MayCancelOthersAndThemselvesFromResume) {
   EXPECT_EQ(resumed, 1);
 }
 
+// Threads that wait do not depend on callbacks, which may be slow, or wait themselves.
+TEST_F(HeldWrites, MayWaitInResumeForThePartitionsNextCutover) {
+  enter_cutover();
+  std::atomic<bool> waits{false};
+  std::optional<Placement> placement;
+  [[maybe_unused]] const HoldTicket ticket = table_.hold("a", [&] {
+    enter_cutover();
+    waits = true;
+    placement = table_.acquire_write_until("a", absl::InfiniteFuture()).placement();
+  });
+  run_together({[&] { EXPECT_TRUE(table_.complete_migration("a")); },
+                [&] {
+                  while (!waits || table_.held_writes("a").count == 0) std::this_thread::yield();
+                  EXPECT_TRUE(table_.complete_migration("a"));
+                }});
+  EXPECT_EQ(placement, there());
+}
+
 // ---- statistics ----
 
 TEST_F(HeldWrites, AreCountedForEachCutover) {
   enter_cutover();
   int resumed = 0;
   EXPECT_EQ(table_.held_writes("a").count, 0U);
-  const HoldTicket one = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   clock_.advance(absl::Seconds(2));
-  const HoldTicket two = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   clock_.advance(absl::Seconds(1));
   EXPECT_EQ(table_.held_writes("a").count, 2U);
   EXPECT_EQ(table_.held_writes("a").longest, absl::Seconds(3)) << "of those that wait";
@@ -387,12 +513,40 @@ TEST_F(HeldWrites, AreCountedForEachCutover) {
   EXPECT_EQ(table_.held_writes("nobody").count, 0U);
 }
 
+TEST_F(HeldWrites, ThatWereCancelledOrGaveUpAreCountedAndTimed) {
+  enter_cutover();
+  int resumed = 0;
+  const HoldTicket ticket = hold(resumed);
+  clock_.advance(absl::Seconds(2));
+  EXPECT_TRUE(ticket.cancel());
+  EXPECT_EQ(table_.acquire_write_until("a", absl::InfinitePast()).refusal(),
+            WriteRefusal::DeadlineExceeded);
+  clock_.advance(absl::Seconds(9));
+  EXPECT_EQ(table_.held_writes("a").count, 2U);
+  EXPECT_EQ(table_.held_writes("a").longest, absl::Seconds(2));
+}
+
+TEST_F(HeldWrites, ThatAThreadWaitsForAreTimedWhileTheyWait) {
+  enter_cutover();
+  run_together({[&] {
+                  EXPECT_EQ(table_.acquire_write_until("a", absl::InfiniteFuture()).placement(),
+                            there());
+                },
+                [&] {
+                  while (table_.held_writes("a").count == 0) std::this_thread::yield();
+                  clock_.advance(absl::Seconds(3));
+                  EXPECT_EQ(table_.held_writes("a").longest, absl::Seconds(3));
+                  EXPECT_TRUE(table_.complete_migration("a"));
+                }});
+  EXPECT_EQ(table_.held_writes("a").longest, absl::Seconds(3));
+}
+
 TEST_F(HeldWrites, AreCountedForEachCutoverThatIsApplied) {
   const PartitionState cutover =
       PartitionState::migrating(here(), there(), MigrationPhase::Cutover);
   ASSERT_TRUE(table_.apply("a", cutover, Epoch(1)));
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   ASSERT_TRUE(table_.apply("a", cutover, Epoch(2)));
   EXPECT_EQ(table_.held_writes("a").count, 1U) << "it is the same cutover";
   ASSERT_TRUE(table_.apply("a", PartitionState::active(there()), Epoch(3)));
@@ -404,7 +558,7 @@ TEST_F(HeldWrites, AreCountedForEachCutoverThatIsApplied) {
 TEST_F(HeldWrites, OfAPartitionThatIsGoneAreNotThoseOfTheNextInItsCounter) {
   enter_cutover();
   int resumed = 0;
-  const HoldTicket ticket = hold(resumed);
+  EXPECT_FALSE(hold(resumed).refusal());
   clock_.advance(absl::Seconds(2));
   ASSERT_TRUE(table_.complete_migration("a"));
   ASSERT_TRUE(table_.erase("a"));
@@ -427,7 +581,7 @@ TEST_F(HeldWritesDeathTest, ThatOutliveTheTableAreCaughtInDebugBuilds) {
         table->set("a", here());
         static_cast<void>(table->begin_migration("a", there()));
         static_cast<void>(table->enter_cutover("a"));
-        const HoldTicket ticket = table->hold("a", [] {});
+        static_cast<void>(table->hold("a", [] {}));
         table.reset();
       },
       "held");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ids and placements of every shape: hostile text, integers at their extremes, odd sizes.
+// Ids and placements of every shape. Here: hostile text. In partition_ids/, for each file takes
+// long to compile: integers at their extremes, ids of plain bytes, placements of odd sizes.
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <map>
 #include <new>
@@ -14,7 +14,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -244,191 +243,6 @@ TEST(TextIds, AreTakenByEveryMethodInEveryForm) {
   use(std::string_view("c"));
   use(absl::string_view("d"));
   use(OwnText{"e", 1});
-}
-
-// ---- integers and enumerations ----
-
-enum class Plain { Zero, One, Two };
-enum class Narrow : std::int8_t { Low = -128, MinusOne = -1, High = 127 };
-enum class Wide : std::uint64_t { High = std::numeric_limits<std::uint64_t>::max() };
-enum class Flag : bool { Off, On };
-enum Unscoped : short { kUnscoped = -7 };
-
-template <typename Id, bool = std::is_enum_v<Id>>
-struct NumberOf {
-  using Type = Id;
-};
-template <typename Id>
-struct NumberOf<Id, true> {
-  using Type = std::underlying_type_t<Id>;
-};
-
-template <typename Id>
-std::set<Id> interesting_ids() {
-  using Number = typename NumberOf<Id>::Type;
-  using Limits = std::numeric_limits<Number>;
-  std::set<Id> ids;
-  const auto add = [&](auto number) { ids.insert(static_cast<Id>(static_cast<Number>(number))); };
-  if constexpr (sizeof(Number) == 1) {
-    for (int n = Limits::min(); n <= Limits::max(); ++n) add(n);
-  } else {
-    add(Limits::min());
-    add(Limits::max());
-    for (int bit = 0; bit < Limits::digits; ++bit) {
-      const auto power = static_cast<std::uint64_t>(1) << bit;
-      add(power);
-      add(power - 1);
-      add(power + 1);
-      add(~power);
-      add(0 - power);
-    }
-    for (int n = 0; n < 300; ++n) add(n);
-  }
-  return ids;
-}
-
-template <typename Id>
-class NumberIds : public testing::Test {};
-using NumberTypes = testing::Types<std::int8_t, std::uint8_t, std::int16_t, std::uint16_t,
-                                   std::int32_t, std::uint32_t, std::int64_t, std::uint64_t, char,
-                                   char32_t, bool, Plain, Narrow, Wide, Flag, Unscoped>;
-TYPED_TEST_SUITE(NumberIds, NumberTypes);
-
-TYPED_TEST(NumberIds, AllValuesAreKeptApartAndComeBackAsTheyAre) {
-  const std::set<TypeParam> ids = interesting_ids<TypeParam>();
-  BasicPlacementTable<TypeParam, std::uint64_t> table{TableOptions{.shards = 1}};
-  std::map<TypeParam, std::uint64_t> expected;
-  for (const TypeParam id : ids) {
-    ASSERT_FALSE(table.contains(id));
-    expected[id] = table.current_epoch().value();
-    table.set(id, expected[id]);
-  }
-  EXPECT_EQ(table.size(), ids.size());
-  std::map<TypeParam, std::uint64_t> seen;
-  table.for_each([&](TypeParam id, const auto& state, Epoch) {
-    EXPECT_TRUE(seen.emplace(id, state.read_placement()).second);
-  });
-  EXPECT_TRUE(seen == expected);
-  for (const auto& [id, value] : expected) ASSERT_EQ(table.get(id)->placement, value);
-  for (const TypeParam id : ids) ASSERT_TRUE(table.erase(id));
-  EXPECT_EQ(table.size(), 0U);
-  for (const TypeParam id : ids) ASSERT_FALSE(table.contains(id));
-}
-
-TYPED_TEST(NumberIds, AreReportedInDecimal) {
-  using Number = typename NumberOf<TypeParam>::Type;
-  BasicPlacementTable<TypeParam, std::uint64_t> table;
-  const auto id = static_cast<TypeParam>(std::numeric_limits<Number>::min());
-  table.set(id, 1);
-  ASSERT_TRUE(table.begin_migration(id, 2));
-  const auto found = table.migrations();
-  ASSERT_EQ(found.size(), 1U);
-  EXPECT_EQ(found[0].id, std::to_string(std::numeric_limits<Number>::min()));
-}
-
-// ---- placement types ----
-
-template <std::size_t Size>
-struct Bytes {
-  explicit Bytes(unsigned seed) {
-    for (std::size_t i = 0; i < Size; ++i) {
-      bytes[i] = static_cast<unsigned char>(seed * 131 + i * 7 + 1);
-    }
-  }
-  unsigned char bytes[Size];
-  friend bool operator==(const Bytes&, const Bytes&) = default;
-};
-
-// A whole migration among neighbours, growth included, leaves every placement as it was stored.
-template <typename P, typename Make, typename Same>
-void expect_stored_whole(Make make, Same same) {
-  BasicPlacementTable<std::uint32_t, P> table{TableOptions{.shards = 1}};
-  constexpr std::uint32_t kCount = 60;
-  for (std::uint32_t id = 0; id < kCount; ++id) {
-    table.set(id, make(id));
-    ASSERT_TRUE(table.begin_migration(id, make(id + 100)));
-  }
-  for (std::uint32_t id = 0; id < kCount; ++id) {
-    const auto at = table.state(id);
-    ASSERT_TRUE(at.has_value());
-    EXPECT_TRUE(same(at->state.read_placement(), make(id)));
-    EXPECT_TRUE(same(*at->state.destination(), make(id + 100)));
-    ASSERT_TRUE(table.enter_cutover(id));
-    ASSERT_TRUE(table.complete_migration(id));
-  }
-  for (std::uint32_t id = 0; id < kCount; ++id) {
-    EXPECT_TRUE(same(table.get(id)->placement, make(id + 100)));
-    EXPECT_TRUE(same(table.acquire_write(id).placement(), make(id + 100)));
-  }
-  std::size_t visits = 0;
-  table.for_each([&](std::uint32_t id, const auto& state, Epoch) {
-    ++visits;
-    EXPECT_TRUE(same(state.read_placement(), make(id + 100)));
-  });
-  EXPECT_EQ(visits, kCount);
-}
-
-template <typename SizeConstant>
-class PlacementsOfSize : public testing::Test {};
-template <std::size_t... Sizes>
-using TypesOfSizes = testing::Types<std::integral_constant<std::size_t, Sizes>...>;
-using OddSizes = TypesOfSizes<1, 3, 8, 9, 12, 16, 24, 32, 33, 63, 64>;
-TYPED_TEST_SUITE(PlacementsOfSize, OddSizes);
-
-TYPED_TEST(PlacementsOfSize, AreStoredWhole) {
-  using P = Bytes<TypeParam::value>;
-  static_assert(sizeof(P) == TypeParam::value && !std::is_default_constructible_v<P>);
-  expect_stored_whole<P>([](unsigned n) { return P(n); }, std::equal_to<>());
-}
-
-TEST(PlacementTypes, APointerOrAnEnumerationWillDo) {
-  static const std::array<char, 300> places{};
-  expect_stored_whole<const char*>([](unsigned n) { return &places[n]; }, std::equal_to<>());
-  expect_stored_whole<Wide>([](unsigned n) { return Wide{n}; }, std::equal_to<>());
-}
-
-struct Incomparable {
-  int rack;
-  char slot;  // and padding
-};
-
-TEST(PlacementTypes, NeedNoEquality) {
-  static_assert(!std::equality_comparable<Incomparable>);
-  expect_stored_whole<Incomparable>(
-      [](unsigned n) { return Incomparable{static_cast<int>(n), static_cast<char>(n)}; },
-      [](const Incomparable& a, const Incomparable& b) {
-        return a.rack == b.rack && a.slot == b.slot;
-      });
-}
-
-struct Fixed {
-  explicit Fixed(unsigned n) : number(n) {}
-  const unsigned number;
-};
-
-TEST(PlacementTypes, NeedNeitherDefaultNorAssignment) {
-  static_assert(!std::is_default_constructible_v<Fixed> && !std::is_copy_assignable_v<Fixed>);
-  expect_stored_whole<Fixed>([](unsigned n) { return Fixed(n); },
-                             [](Fixed a, Fixed b) { return a.number == b.number; });
-}
-
-struct alignas(16) Aligned {
-  std::uint64_t n;
-};
-
-TEST(PlacementTypes, MayBeAlignedBeyondAWord) {
-  expect_stored_whole<Aligned>([](unsigned n) { return Aligned{n}; },
-                               [](const Aligned& a, const Aligned& b) {
-                                 return a.n == b.n &&
-                                        reinterpret_cast<std::uintptr_t>(&a) % 16 == 0;
-                               });
-}
-
-struct Nothing {};
-
-TEST(PlacementTypes, MayBeEmpty) {
-  expect_stored_whole<Nothing>([](unsigned) { return Nothing{}; },
-                               [](Nothing, Nothing) { return true; });
 }
 
 }  // namespace

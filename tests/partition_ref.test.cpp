@@ -382,7 +382,7 @@ TEST(FullGroups, AreGoneOnFrom) {
   std::vector<std::uint64_t> ids;
   std::vector<std::uint64_t> absent;
   for (std::uint64_t id = 0; absent.size() < 8; ++id) {
-    if (detail::NumberKey(id).hash >> 57 != 127) continue;  // the last group of 128
+    if (detail::IdTraits<std::uint64_t>::key(id).hash >> 57 != 127) continue;  // the last group of 128
     (ids.size() < 60 ? ids : absent).push_back(id);
   }
   const auto check = [&](std::size_t first) {

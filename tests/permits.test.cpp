@@ -497,21 +497,22 @@ TEST(WriteCounter, IsAwaitedUntilTheLastWaiterGoes) {
 
 TEST(WriteCounter, TellsWhoEndsTheLastQuarantineThatSomeoneWaits) {
   ManualClock clock;
+  detail::PermitsThatAreOver over;
   detail::WriteCounter counter{};
   const auto quarantine_one = [&] {
     ASSERT_TRUE(counter.enter());
     counter.quarantine(clock.now());
   };
   quarantine_one();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "nobody waits";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "nobody waits";
   counter.await();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "there is none";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "there is none";
   ASSERT_TRUE(counter.enter());
   quarantine_one();
-  EXPECT_FALSE(counter.end_quarantine(clock)) << "another is in flight";
+  EXPECT_FALSE(counter.end_quarantine(clock, over)) << "another is in flight";
   quarantine_one();
   ASSERT_FALSE(counter.leave());
-  EXPECT_TRUE(counter.end_quarantine(clock));
+  EXPECT_TRUE(counter.end_quarantine(clock, over));
   EXPECT_EQ(counter.in_flight(), 0U);
   counter.await_no_more();
 }
@@ -558,9 +559,15 @@ TEST_F(Permits, AreDrainedAtOnceWhenNoneIsOut) {
   EXPECT_TRUE(table_.wait_until_drained("a", absl::InfinitePast()));
 }
 
+// Of a table, on no thread's stack: who waits with a permit in a variable waits for himself, and
+// debug builds say so.
+std::unique_ptr<WritePermit> permit_of_nobody(PlacementTable& table) {
+  return std::make_unique<WritePermit>(table.acquire_write("a"));
+}
+
 TEST_F(Permits, AreNotDrainedByTheDeadline) {
   table_.set("a", here());
-  const WritePermit permit = table_.acquire_write("a");
+  const auto permit = permit_of_nobody(table_);
   EXPECT_FALSE(table_.wait_until_drained("a", absl::InfinitePast()));
   const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
   EXPECT_FALSE(table_.wait_until_drained("a", deadline));
@@ -572,7 +579,7 @@ TEST_F(Permits, LetADrainSleepWhileTheyAreOut) {
   CountingClock clock(clock_);
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
-  const WritePermit permit = table.acquire_write("a");
+  const auto permit = permit_of_nobody(table);
   EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(5)));
   EXPECT_LT(clock.times_asked(), 20);
 }
@@ -582,13 +589,13 @@ TEST_F(Permits, AreGivenBackWithoutTheShardsLockWhenNoDrainWaitsAnyMore) {
   ClockWithAHook clock(clock_);
   PlacementTable table(TableOptions{.shards = 1, .clock = &clock});
   table.set("a", here());
-  WritePermit permit = table.acquire_write("a");
+  const auto permit = permit_of_nobody(table);
   EXPECT_FALSE(table.wait_until_drained("a", absl::Now() + absl::Milliseconds(1)));
   ASSERT_TRUE(table.begin_migration("a", there()));
   ASSERT_TRUE(table.enter_cutover("a"));
-  clock.hook = [&] { permit.release(); };
-  static_cast<void>(table.hold("a", [] {}));
-  EXPECT_FALSE(permit);
+  clock.hook = [&] { permit->release(); };
+  EXPECT_TRUE(table.hold("a", [] {}).cancel());
+  EXPECT_FALSE(*permit);
 }
 
 TEST_F(Permits, WakeEveryDrainWhenTheLastIsGivenBack) {
@@ -634,7 +641,7 @@ TEST_F(Permits, AreDrainedByThemselvesWhenTheirQuarantineEnds) {
 TEST_F(Permits, AreWaitedForUntilTheDeadlineThoughTheQuarantineOfOthersEndsBefore) {
   PlacementTable table;
   table.set("a", here());
-  const WritePermit permit = table.acquire_write("a");
+  const auto permit = permit_of_nobody(table);
   table.acquire_write("a").quarantine(absl::Milliseconds(1));
   const absl::Time deadline = absl::Now() + absl::Milliseconds(5);
   EXPECT_FALSE(table.wait_until_drained("a", deadline));

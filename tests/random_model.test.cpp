@@ -93,8 +93,9 @@ struct KindNames {
   }
 };
 
-using Kinds = testing::Types<test::PlainText, test::HostileText, test::CollidingText,
-                             test::BigNumbers, test::SignedNumbers, test::Enumerated>;
+using Kinds =
+    testing::Types<test::PlainText, test::HostileText, test::CollidingText, test::BigNumbers,
+                   test::SignedNumbers, test::Enumerated, test::Uuids, test::ShardIds>;
 TYPED_TEST_SUITE(RandomModel, Kinds, KindNames);
 
 TYPED_TEST(RandomModel, EveryHistoryIsThatOfTheReference) {

@@ -689,7 +689,7 @@ TEST(SchedulesOfForgetting, MissNothingThatMovesMeanwhile) {
   for (std::uint64_t id = 0;
        std::any_of(of_home.begin(), of_home.end(), [](const auto& ids) { return ids.size() < 12; });
        ++id) {
-    of_home[detail::NumberKey(id).hash >> 61].push_back(id);
+    of_home[detail::IdTraits<std::uint64_t>::key(id).hash >> 61].push_back(id);
   }
   Choices choices;
   do {

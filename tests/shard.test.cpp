@@ -17,12 +17,14 @@ namespace placement::test {
 namespace {
 
 using Cell = detail::Cell<1, 1>;
-using Key = detail::NumberKey;
+using Key = detail::FixedKey<1>;
 using Array = detail::CellArray<Cell>;
 using detail::MutexLock;
 using detail::Need;
 using detail::Stamp;
 using detail::TagGroup;
+
+Key key_of(std::uint64_t id) { return Key({id}); }
 
 constexpr std::size_t kGroup = TagGroup::kCells;
 
@@ -71,7 +73,7 @@ class OneShard {
 
   // Returns which array it asked for, as a power of two; none: zero.
   unsigned insert(std::uint64_t id) {
-    const Key key(id);
+    const Key key = key_of(id);
     Stock stock(memory_);
     unsigned asked = 0;
     for (;;) {
@@ -102,14 +104,14 @@ class OneShard {
   void erase(std::uint64_t id) {
     const MutexLock lock(shard_.mutex);
     shard_.step();
-    const auto slot = shard_.find(Key(id));
+    const auto slot = shard_.find(key_of(id));
     ASSERT_TRUE(slot);
     ASSERT_TRUE(shard_.counter(slot.cell()).close_if_idle());
     shard_.erase(slot);
   }
   void remember_as_erased(std::uint64_t id) {
     const MutexLock lock(shard_.mutex);
-    const auto slot = shard_.find(Key(id));
+    const auto slot = shard_.find(key_of(id));
     ASSERT_TRUE(slot);
     slot.cell().publish(Stamp::erased(Epoch(++epoch_)));
   }
@@ -145,7 +147,7 @@ class OneShard {
   }
   [[nodiscard]] bool has(std::uint64_t id) {
     const MutexLock lock(shard_.mutex);
-    return bool(shard_.find(Key(id)));
+    return bool(shard_.find(key_of(id)));
   }
   // In the order of allocation.
   [[nodiscard]] std::vector<PageMemory::Piece> arrays() const {
@@ -154,7 +156,7 @@ class OneShard {
 
   // The next id, of those that come to a group of an array of 2^log2 cells.
   std::uint64_t id_at(unsigned log2, std::uint64_t group) {
-    while (Key(++last_id_).hash >> (67 - log2) != group) {
+    while (key_of(++last_id_).hash >> (67 - log2) != group) {
     }
     return last_id_;
   }

@@ -2,6 +2,7 @@
 #ifndef PLACEMENT_CLOCK_HPP_
 #define PLACEMENT_CLOCK_HPP_
 
+#include <algorithm>
 #include <chrono>
 
 #include <absl/time/clock.h>
@@ -23,6 +24,13 @@ class Clock {
   // Returns when now() has come to `time`, or a while before: the caller asks again.
   virtual void sleep_until(absl::Time time) = 0;
 
+  // How long a thread that waits for now() to come to `time`, or for something else, may wait on
+  // the machine's steady clock before it asks again. This is right for every clock that does not
+  // run ahead by much; one that runs as the machine's does answers with all that is left.
+  [[nodiscard]] virtual absl::Duration longest_wait(absl::Time time) const noexcept {
+    return std::min(time - now(), absl::Milliseconds(1));
+  }
+
   // The steady clock of the machine: a wall clock that is set back or forth does not move it.
   [[nodiscard]] static Clock& system() noexcept;
 
@@ -42,6 +50,9 @@ class SystemClock final : public Clock {
            absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
   }
   void sleep_until(absl::Time time) override { absl::SleepFor(time - now()); }
+  [[nodiscard]] absl::Duration longest_wait(absl::Time time) const noexcept override {
+    return time - now();
+  }
 };
 
 }  // namespace detail

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <type_traits>
 
 #include "placement/epoch.hpp"
 #include "placement/migration.hpp"
@@ -33,7 +32,7 @@ class BasicPartitionRef {
 
   // Throws std::bad_alloc. Neither here nor later does it matter whether the partition is there.
   BasicPartitionRef(Table& table, typename Table::IdParameter id)
-      : table_(&table), id_(owned(id)), hash_(Traits::key(id).hash) {}
+      : table_(&table), id_(Traits::owned(id)), hash_(Traits::key(id).hash) {}
 
   [[nodiscard]] typename Table::IdView id() const noexcept { return Traits::view(id_); }
 
@@ -58,13 +57,6 @@ class BasicPartitionRef {
   using Key = typename Traits::Key;
   using Owned = typename Traits::Owned;
 
-  static Owned owned(typename Table::IdParameter id) {
-    if constexpr (std::is_same_v<Key, detail::TextKey>) {
-      return Owned(id.data(), id.size());
-    } else {
-      return static_cast<Owned>(id);
-    }
-  }
   [[nodiscard]] Key key() const noexcept { return Key(typename Key::Id(id_), hash_); }
 
   [[nodiscard]] bool is_found() {

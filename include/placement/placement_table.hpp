@@ -18,8 +18,8 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <ranges>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -35,13 +35,18 @@
 #include "placement/detail/cell.hpp"
 #include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
+#include "placement/detail/out_of_memory.hpp"
 #include "placement/detail/partition_key.hpp"
+#include "placement/detail/permit_watch.hpp"
 #include "placement/detail/shard.hpp"
 #include "placement/detail/shard_view.hpp"
 #include "placement/detail/stamp.hpp"
 #include "placement/detail/state_machine.hpp"
+#include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
+#include "placement/executor.hpp"
+#include "placement/hold_ticket.hpp"
 #include "placement/interned.hpp"
 #include "placement/migration.hpp"
 #include "placement/placement.hpp"
@@ -49,6 +54,7 @@
 #include "placement/table_observer.hpp"
 #include "placement/table_stats.hpp"
 #include "placement/write_permit.hpp"
+#include "placement/write_refusal.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -70,14 +76,24 @@ concept PlacementValue = std::is_object_v<P> && std::is_trivially_copyable_v<P> 
 // shard_count() tells the outcome.
 struct TableOptions {
   std::size_t shards = 0;
-  std::size_t expected_partitions = 0;   // reserved on construction
-  std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
-  TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
-  Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+  std::size_t expected_partitions = 0;  // reserved on construction
+  // How many writes may be held at once, by hold, acquire_write_async and acquire_write_until: in
+  // the whole table, and on one partition. The latter is a quarter of the former if it is zero, so
+  // that no partition takes the places of all others.
+  std::size_t max_held_writes = 65'536;
+  std::size_t max_held_writes_per_partition = 0;
+  TableMemory* memory = nullptr;  // null: TableMemory::system(); must outlive the table
+  Clock* clock = nullptr;         // null: Clock::system(); must outlive the table
+  // Calls the callbacks of held writes. Null: the thread of the transition does, before that
+  // returns. Must outlive the table.
+  Executor* executor = nullptr;
+  // Each permit that is out is known by name: see blockers(). acquire_write and release then take
+  // the shard's mutex once each, and acquire_write allocates.
+  bool track_permits = false;
 
   // The first change draws at least this epoch, so that epochs outlive the process: the greatest
   // that was ever handed out, plus one. At most Epoch::max_external(), else the constructor throws
-  // std::out_of_range.
+  // std::invalid_argument.
   Epoch first_epoch{};
 
   // Is told of every change; must outlive the table, and be a BasicTableObserver of the table's own
@@ -90,9 +106,9 @@ struct TableOptions {
 };
 
 // One partition in flight, as migrations() reports it.
-template <typename P>
+template <PartitionKey Id, typename P>
 struct BasicMigrationInfo {
-  std::string id;  // an integer id in decimal
+  Id id;
   P from;
   P to;
   MigrationPhase phase;
@@ -159,11 +175,14 @@ struct HeldWriteStats {
 //   - what changes is one short critical section of the partition's shard: it allocates nothing,
 //     calls nothing back, and does a bounded amount of work at every size of the table. Memory
 //     that an insert needs is allocated between two such sections.
-// Only what says so throws, and only std::bad_alloc; the table is then as it was.
+// Only what says so throws, and only std::bad_alloc; the table is then as it was. In a program that
+// is compiled without exceptions (all of it, or none), the process ends there instead, with a line
+// on stderr that says which memory could not be had.
 //
-// `Id` is std::string, an integer or an enumeration; text ids are passed as string views and may
-// hold any bytes. `P` is any trivially copyable type of up to kMaxPlacementBytes; intern (see
-// Interned) what is not.
+// `Id` is std::string, or plain bytes of up to kMaxIdBytes: an integer, an enumeration, a UUID's 16
+// bytes, a struct of integers without padding. Text ids are passed as string views and may hold any
+// bytes, ids of plain bytes by value; both are the same if their bytes are. `P` is any trivially
+// copyable type of up to kMaxPlacementBytes; intern (see Interned) what is not.
 //
 // How it works is told in docs/design.md, and why the reads are right in docs/concurrency.md.
 template <PartitionKey Id = std::string, typename P = Placement>
@@ -182,18 +201,19 @@ class BasicPlacementTable {
   using StateAt = BasicStateAt<P>;
   using Permit = BasicWritePermit<P>;
   using Ref = BasicPartitionRef<Id, P>;
-  using MigrationInfo = BasicMigrationInfo<P>;
+  using MigrationInfo = BasicMigrationInfo<Id, P>;
 
   using Observer = BasicTableObserver<Id, P>;
 
-  // Throws std::bad_alloc; and std::out_of_range and std::invalid_argument as TableOptions says.
+  // Throws std::bad_alloc, and std::invalid_argument as TableOptions says.
   BasicPlacementTable() : BasicPlacementTable(TableOptions()) {}
   explicit BasicPlacementTable(const TableOptions& options);
   BasicPlacementTable(const BasicPlacementTable&) = delete;
   BasicPlacementTable& operator=(const BasicPlacementTable&) = delete;
 
-  // Requires that no other call is under way, no permit is out and no write is held. Debug builds
-  // check the latter two.
+  // Requires that no other call is under way, no permit is out, no write is held, and that what the
+  // table handed over to its executor has run or was destroyed. Debug builds check all but the
+  // first.
   ~BasicPlacementTable();
 
   // ---- changes ----
@@ -261,7 +281,15 @@ class BasicPlacementTable {
   // `get` of many at once, results[i] for ids[i]: it hashes and fetches ahead, so that the misses
   // of the caches overlap. Each is as it was at one instant of its own. Requires as many results as
   // ids; asserted in debug builds, otherwise the shorter counts.
-  void get_many(std::span<const IdView> ids, std::span<std::optional<PlacementAt>> results) const;
+  // Ids are a random-access range whose elements convert to what `get` takes: a vector of
+  // std::string will do for text, as will a span of views or an array of literals. An element may
+  // be asked for more than once.
+  template <detail::ManyIds<Id> Ids>
+  void get_many(Ids&& ids, std::span<std::optional<PlacementAt>> results) const;
+  // The same for what converts to a span.
+  void get_many(std::span<const IdView> ids, std::span<std::optional<PlacementAt>> results) const {
+    get_many<std::span<const IdView>&>(ids, results);
+  }
 
   // Whether a write that was resolved at `epoch` may go there. This is check-then-act: by the time
   // of the commit the partition may be in cutover. Use it where the storage checks the epoch as a
@@ -303,8 +331,11 @@ class BasicPlacementTable {
   // if the write was refused: UnknownPartition, Cutover, or StaleEpoch where an epoch is expected
   // and the partition's is another (Cutover is reported first).
   //
+  // Throws nothing; with TableOptions::track_permits std::bad_alloc, and then no write is counted.
+  //
   // Progress: lock-free, but for one case: a writer that meets the erase of its partition waits
-  // for the end of that critical section.
+  // for the end of that critical section. With track_permits one short critical section besides,
+  // and an allocation before it.
   Permit acquire_write(IdParameter id) {
     Found at;
     return acquire(Traits::key(id), std::nullopt, at);
@@ -316,30 +347,70 @@ class BasicPlacementTable {
 
   // As acquire_write; in cutover it waits for the flip or the abort, then resolves again. Refused
   // with DeadlineExceeded if the partition is still in cutover at `deadline`, with TooManyHeld at
-  // once if max_held_writes wait. Deadlines are of absl::Now(). Blocks. Throws std::bad_alloc.
+  // once if as many writes are held as the options allow. Deadlines are of absl::Now(). Throws
+  // std::bad_alloc.
+  // Requires, where it would wait, that the calling thread holds no permit on the partition: the
+  // flip would wait for that. Asserted in debug builds (see BasicWritePermit).
+  //
+  // Progress: blocks. The transition's thread wakes it, whatever an executor is doing.
   Permit acquire_write_until(IdParameter id, absl::Time deadline);
 
-  // The same for event loops. `resume` is called once, when the partition is not in cutover any
-  // more (flip, abort, set, erase): by the thread that made the transition, before that returns,
-  // or by this one at once if the partition is in no cutover now. It means "resolve again", and
-  // nothing about what the answer will be. It runs outside every lock, may call the table, and
-  // must not throw. If max_held_writes are held, it is not called and the ticket says so. Requires
-  // that `resume` is not empty; asserted in debug builds.
-  // Throws std::bad_alloc.
-  HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
+  // The same for event loops: calls handler(Permit) exactly once, with a permit or a refusal that
+  // is not Cutover. In cutover the write is held, and resolved when its turn comes; if the
+  // partition is in cutover again by then, the write keeps its place. A write whose partition was
+  // erased meanwhile is refused with UnknownPartition, and TooManyHeld is a refusal like others.
+  //
+  // With an executor the handler runs there, never inside this call. Without one it runs inside
+  // this call if the write need not be held, else in the thread that makes the transition, before
+  // that returns (or in the one that is resuming earlier writes of the partition). It runs outside
+  // every lock, may call the table, and must not throw. Requires that it is not empty; asserted in
+  // debug builds.
+  //
+  // There is no deadline in it: a caller's timer calls the ticket's `cancel`, which tells whether
+  // the handler will still be called. The ticket may as well be dropped. Throws std::bad_alloc;
+  // then the handler is not called.
+  //
+  // Progress: as acquire_write outside of a cutover, if nothing is held in the table or it has no
+  // executor; else one short critical section.
+  HoldTicket acquire_write_async(IdParameter id, absl::AnyInvocable<void(Permit)> handler);
+
+  // What acquire_write_async is made of, for callers that resolve by themselves: `resume` is called
+  // once, when the partition is not in cutover (flip, abort, set, erase). It means "resolve again",
+  // and nothing about what the answer will be: the partition may be in cutover again. Where it
+  // runs and what it may do is as for acquire_write_async: so it may have run before this call
+  // returns. If too many writes are held, it is not called, and the ticket's refusal() says so.
+  // Requires that `resume` is not empty; asserted in debug builds. Throws std::bad_alloc; then
+  // `resume` is not called.
+  [[nodiscard]] HoldTicket hold(IdParameter id, absl::AnyInvocable<void()> resume);
 
   // Writes whose permits are out or in quarantine; zero for a partition that is not there, unless
   // apply_erase took it away under them.
   // One short critical section.
   [[nodiscard]] std::size_t writes_in_flight(IdParameter id) const;
 
-  // The writes that hold and acquire_write_until held back since the partition last entered
-  // cutover. One short critical section.
+  // The same writes by name, oldest first. Requires TableOptions::track_permits; without it the
+  // answer is empty. A permit is counted a moment before it is named, and acquire_write returns
+  // after that: so this may name fewer writes than writes_in_flight counts, and never one that it
+  // does not count. Throws std::bad_alloc.
+  // One critical section, proportional to what is named.
+  [[nodiscard]] std::vector<Blocker> blockers(IdParameter id) const;
+
+  // When the first of them was granted, on the table's clock; nothing if there is none.
+  // One short critical section.
+  [[nodiscard]] std::optional<absl::Time> oldest_write(IdParameter id) const;
+
+  // The writes that were held back since the partition last entered cutover. One short critical
+  // section.
   [[nodiscard]] HeldWriteStats held_writes(IdParameter id) const;
 
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
-  // which is one of absl::Now().
-  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline) const;
+  // which is one of absl::Now(). A deadline that has passed makes it a mere look. If the caller
+  // gives an epoch, it also returns true as soon as the partition's is another: whoever ends a
+  // migration ends the wait for its drain. Requires, where it would wait, that the calling thread
+  // holds no permit on the partition: it would wait for itself. Asserted in debug builds (see
+  // BasicWritePermit).
+  [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline,
+                                        std::optional<Epoch> while_at = {}) const;
 
   // ---- replicas of a remote source of truth ----
 
@@ -375,6 +446,10 @@ class BasicPlacementTable {
   using Stock = detail::Stock<Cell>;
   using Stamp = detail::Stamp;
   using MutexLock = detail::MutexLock;
+
+  // Reserves nothing.
+  struct Empty {};
+  BasicPlacementTable(const TableOptions& options, Empty);
 
   // What a partition looked like at one instant.
   struct Snapshot {
@@ -516,7 +591,7 @@ class BasicPlacementTable {
   // The same with the mutex held, and what comes after it is released.
   Change change_in(Shard& shard, Slot slot, Transition transition, std::optional<Epoch> expected,
                    const std::optional<Words>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  TransitionResult finish(Shard& shard, IdParameter id, Transition transition, Change done);
+  TransitionResult finish(IdParameter id, Transition transition, Change done);
 
   static bool is_applicable(Epoch epoch) noexcept {
     return epoch != Epoch::zero() && epoch <= Epoch::max_external();
@@ -531,7 +606,7 @@ class BasicPlacementTable {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
     cell.publish(next);
     shard.count(before, next);
-    return {next.epoch(), left_cutover(shard, cell, before, next), std::move(was), observed(cell)};
+    return {next.epoch(), moved_on(shard, cell, before, next), std::move(was), observed(cell)};
   }
 
   // Which buffer of its cell is to be the active one, so that the partition can take a state with
@@ -563,19 +638,86 @@ class BasicPlacementTable {
   // Of the partition as it was found, if that is still current; else it is found anew.
   Permit acquire(const Key& key, std::optional<Epoch> expected, Found& at);
 
+  // For assertions: whether the calling thread would wait for itself if it waited for the
+  // partition.
+  [[nodiscard]] bool this_thread_holds_permit(const Key& key) const {
+    Found at;
+    return find(key, at) && detail::PermitWatch::this_thread_holds(at.counter);
+  }
+  // An acquire_write_async that is held.
+  class HeldAcquisition final : public detail::HeldWrite {
+   public:
+    HeldAcquisition(BasicPlacementTable& table, IdParameter id,
+                    absl::AnyInvocable<void(Permit)> handler)
+        : HeldWrite(/*has_to_resolve=*/true),
+          table_(table),
+          id_(own(id)),
+          handler_(std::move(handler)) {}
+
+    bool resolve(bool is_orphan) override {
+      permit_.emplace(table_.acquire_write(id_));
+      if (*permit_ || permit_->refusal() != WriteRefusal::Cutover) return true;
+      // The partition that it was held for was erased. This one has the same id.
+      if (is_orphan) permit_.emplace(WriteRefusal::UnknownPartition);
+      return is_orphan;
+    }
+    void resume() override { handler_(std::move(*permit_)); }
+
+    // It is not to be held after all.
+    [[nodiscard]] absl::AnyInvocable<void(Permit)> take_handler() { return std::move(handler_); }
+
+   private:
+    static Id own(IdParameter id) {
+      if constexpr (std::is_same_v<Id, std::string>) {
+        return std::string(id.data(), id.size());
+      } else {
+        return id;
+      }
+    }
+
+    BasicPlacementTable& table_;
+    const Id id_;
+    absl::AnyInvocable<void(Permit)> handler_;
+    std::optional<Permit> permit_;
+  };
+
+  // Adds `write`, which a thread or a callback waits for, to the partition's queue, if the
+  // partition is in cutover; with an executor also if callbacks of its are still to come: what is
+  // later stays behind them. Returns where it was held; nothing if there is no reason to, and then
+  // `write` is as it was. Throws std::bad_alloc.
+  struct Held {
+    detail::HeldQueue* queue = nullptr;
+    std::optional<std::uint64_t> sequence;  // nothing: too many are held
+
+    [[nodiscard]] HoldTicket ticket() const {
+      if (!sequence) return HoldTicket(WriteRefusal::TooManyHeld);
+      return detail::TicketAccess::ticket(*queue, *sequence);
+    }
+  };
+  std::optional<Held> hold_back(const Key& key, detail::HeldNode& write);
+  std::optional<Held> hold_back(const Key& key, detail::HeldThread& thread);
+  template <typename Add>
+  std::optional<Held> hold_back(const Key& key, bool joins_callbacks, Add add);
+
+  // Calls the handler, or has the executor do so.
+  void answer(absl::AnyInvocable<void(Permit)> handler, Permit permit);
+
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // If the partition was in cutover: wakes who waits there for its drain, to look again; and if
-  // that was the end of the cutover, returns the counter whose held writes are to be resumed.
-  [[nodiscard]] static detail::WriteCounter* left_cutover(Shard& shard, const Cell& cell,
-                                                          Stamp before, Stamp next)
+  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
+  // cutover, returns the counter whose held writes are to be resumed.
+  [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
+                                                      Stamp next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    if (before.phase() != MigrationPhase::Cutover) return nullptr;
+    if (!before.is_live() || before.phase() == MigrationPhase::Settled) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     if (counter.is_awaited()) shard.drained.SignalAll();
-    const bool is_over = next.phase() != MigrationPhase::Cutover;
-    return is_over && !counter.held().empty() ? &counter : nullptr;
+    if (before.phase() != MigrationPhase::Cutover || next.phase() == MigrationPhase::Cutover) {
+      return nullptr;
+    }
+    counter.held().leave_cutover();
+    return counter.held().empty() ? nullptr : &counter;
   }
   // Counts the outcome of a call that changes.
   static void count(Shard& shard, Transition transition, const TransitionResult& result)
@@ -588,12 +730,10 @@ class BasicPlacementTable {
     }
   }
 
-  // Without it:
-  void resume_held(Shard& shard, const Change& change);
-  // True when no write is in flight, or the partition is gone, or, where an epoch is given, the
-  // partition's is another; false at the deadline.
-  [[nodiscard]] bool wait_until_drained(const Key& key, absl::Time deadline,
-                                        std::optional<Epoch> while_at) const;
+  // Without it: resumes them, or has the executor do so.
+  static void resume_held(const Change& change) {
+    if (change.held != nullptr) change.held->held().queue()->resume();
+  }
 
   // Read on every path, written by none after construction.
   View* views_ = nullptr;
@@ -602,15 +742,16 @@ class BasicPlacementTable {
   TableMemory& memory_;
   Clock& clock_;
   Observer* observer_;
-  std::size_t max_held_writes_;
+  bool track_permits_;
 
   // Written by every change.
   alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_;
-  std::atomic<std::size_t> held_count_{0};
+
+  detail::HeldInTable held_;
 };
 
 using PlacementTable = BasicPlacementTable<>;
-using MigrationInfo = BasicMigrationInfo<Placement>;
+using MigrationInfo = BasicMigrationInfo<std::string, Placement>;
 using PartitionRef = BasicPartitionRef<std::string, Placement>;
 
 // ---------------------------------------------------------------------------------------------
@@ -622,11 +763,6 @@ struct TableAccess {
   static BasicWritePermit<P> permit(P placement, Epoch epoch, CountedWrite write) noexcept {
     return BasicWritePermit<P>(placement, epoch, std::move(write));
   }
-  static HoldTicket ticket(ShardLock& shard, WriteCounter& counter,
-                           std::atomic<std::size_t>& held_count,
-                           std::shared_ptr<HeldWrite> write) noexcept {
-    return HoldTicket(shard, counter, held_count, std::move(write));
-  }
 };
 
 [[nodiscard]] constexpr std::size_t round_shards(std::size_t shards) noexcept {
@@ -634,71 +770,58 @@ struct TableAccess {
   return std::bit_ceil(std::min(shards, TableOptions::kMaxShards));
 }
 
-// A flag that one thread raises and one waits for.
-class Event {
- public:
-  void raise() {
-    const MutexLock lock(mutex_);
-    raised_ = true;
-    changed_.Signal();
-  }
-  void wait_until(absl::Time deadline) {
-    const MutexLock lock(mutex_);
-    while (!raised_) {
-      if (mutex_.wait(changed_, deadline)) return;
-    }
-  }
-
- private:
-  Mutex mutex_;
-  CondVar changed_;
-  bool raised_ ABSL_GUARDED_BY(mutex_) = false;
-};
+// The bound for one partition.
+[[nodiscard]] constexpr std::size_t held_per_partition(const TableOptions& options) noexcept {
+  if (options.max_held_writes_per_partition != 0) return options.max_held_writes_per_partition;
+  return options.max_held_writes / 4 + (options.max_held_writes % 4 != 0 ? 1 : 0);
+}
 
 }  // namespace detail
 
 template <PartitionKey Id, typename P>
-BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
+BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options, Empty)
     : shard_mask_(detail::round_shards(options.shards) - 1),
       memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
       observer_(Observer::cast(options.observer)),
-      max_held_writes_(options.max_held_writes),
-      generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1) {
+      track_permits_(options.track_permits),
+      generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1),
+      held_(options.max_held_writes, detail::held_per_partition(options), options.executor,
+            clock_) {
   if (options.first_epoch > Epoch::max_external()) {
-    throw std::out_of_range("placement_table: first_epoch is above Epoch::max_external()");
+    detail::invalid_option("placement_table: first_epoch is above Epoch::max_external()");
   }
   if (options.observer != nullptr && observer_ == nullptr) {
-    throw std::invalid_argument("placement_table: the observer is not one of the table's types");
+    detail::invalid_option("placement_table: the observer is not one of the table's types");
   }
   // The views stand apart from the mutexes, so that writers take no line away from readers.
-  const std::size_t view_bytes = shard_count() * sizeof(View);
-  const std::size_t shard_bytes = shard_count() * sizeof(Shard);
-  views_ = static_cast<View*>(memory_.allocate(view_bytes, MemoryUse::Directory));
-  try {
-    shards_ = static_cast<Shard*>(memory_.allocate(shard_bytes, MemoryUse::Directory));
-  } catch (...) {
-    memory_.deallocate(views_, view_bytes, MemoryUse::Directory);
-    throw;
-  }
+  detail::TablePiece views(memory_, shard_count() * sizeof(View), MemoryUse::Directory);
+  shards_ = static_cast<Shard*>(
+      detail::allocate(memory_, shard_count() * sizeof(Shard), MemoryUse::Directory));
+  views_ = static_cast<View*>(views.release());
   for (std::size_t i = 0; i < shard_count(); ++i) {
     (::new (static_cast<void*>(shards_ + i)) Shard)->attach(views_[i], memory_);
+    shards_[i].table_clock = &clock_;
   }
-  try {
-    reserve(options.expected_partitions);
-  } catch (...) {
-    this->~BasicPlacementTable();
-    throw;
-  }
+}
+
+// If there is no room, the table exists already, and is destroyed as any other.
+template <PartitionKey Id, typename P>
+BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
+    : BasicPlacementTable(options, Empty()) {
+  reserve(options.expected_partitions);
 }
 
 template <PartitionKey Id, typename P>
 BasicPlacementTable<Id, P>::~BasicPlacementTable() {
-  assert(held_count_.load(std::memory_order_relaxed) == 0 && "a write is held in a dying table");
+  assert(held_.count() == 0 && "a write is held in a dying table");
+  assert(!held_.has_tasks() && "a dying table's task is still with the executor");
   for (std::size_t i = 0; i < shard_count(); ++i) {
     assert(!shards_[i].has_permits_out() && "a write permit outlives its table");
+    if (track_permits_) shards_[i].forget_quarantines();
     shards_[i].~Shard();
   }
+  held_.destroy_queues();
   memory_.deallocate(shards_, shard_count() * sizeof(Shard), MemoryUse::Directory);
   memory_.deallocate(views_, shard_count() * sizeof(View), MemoryUse::Directory);
 }
@@ -770,7 +893,7 @@ TransitionResult BasicPlacementTable<Id, P>::replace(
     return change;
   };
   Change done = change_with_room(key, transition, needs_cell, make);
-  return finish(shard_for(key), id, transition, std::move(done));
+  return finish(id, transition, std::move(done));
 }
 
 template <PartitionKey Id, typename P>
@@ -809,7 +932,7 @@ auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition t
   std::optional<State> was = observed(cell);
   const Epoch epoch = draw_epoch();
   if (!step.is_there) {
-    detail::WriteCounter* const held = left_cutover(shard, cell, before, Stamp::vacant());
+    detail::WriteCounter* const held = moved_on(shard, cell, before, Stamp::vacant());
     shard.erase(slot);
     shard.count(before, Stamp::vacant());
     return {epoch, held, std::move(was), std::nullopt};
@@ -843,18 +966,18 @@ TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition t
     done.emplace(change_in(shard, shard.find(key), transition, expected, to));
     count(shard, transition, done->result);
   }
-  return finish(shard, id, transition, *std::move(done));
+  return finish(id, transition, *std::move(done));
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::finish(Shard& shard, IdParameter id,
-                                                    Transition transition, Change done) {
+TransitionResult BasicPlacementTable<Id, P>::finish(IdParameter id, Transition transition,
+                                                    Change done) {
   if (!done.result) return done.result;
   if (observer_ != nullptr) {
     observer_->on_change({view_of(id), std::move(done.before), std::move(done.after),
                           done.result.value(), transition});
   }
-  resume_held(shard, done);
+  resume_held(done);
   return done.result;
 }
 
@@ -908,7 +1031,7 @@ TransitionResult BasicPlacementTable<Id, P>::erase_until(IdParameter id, absl::T
   const TransitionResult paused = change(id, Transition::PauseWrites, {});
   if (!paused) return paused;
   const Epoch at = *paused;
-  while (wait_until_drained(Traits::key(id), deadline, at)) {
+  while (wait_until_drained(id, deadline, at)) {
     const TransitionResult erased = change(id, Transition::EraseDrained, at);
     // Refused with WritesInFlight although none is: a writer that met the pause is about to take
     // its count back.
@@ -922,7 +1045,7 @@ template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
   // More than fit the address space, and more than the sums below could take.
   if (partitions > std::numeric_limits<std::size_t>::max() / (2 * sizeof(Cell))) {
-    throw std::bad_alloc();
+    detail::out_of_memory(detail::kMoreThanThereIs, to_string(MemoryUse::Cells));
   }
   // Hashing spreads ids over the shards as balls over bins: some get a few deviations more.
   const std::size_t mean = partitions / shard_count();
@@ -956,24 +1079,30 @@ auto BasicPlacementTable<Id, P>::get(IdParameter id) const -> std::optional<Plac
 }
 
 template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::get_many(std::span<const IdView> ids,
+template <detail::ManyIds<Id> Ids>
+void BasicPlacementTable<Id, P>::get_many(Ids&& ids,
                                           std::span<std::optional<PlacementAt>> results) const {
-  assert(ids.size() == results.size());
+  const auto size = static_cast<std::size_t>(std::ranges::size(ids));
+  assert(size == results.size());
+  const auto begin = std::ranges::begin(ids);
+  // What an element converts to may refer to a temporary: it is used up where it is made.
+  const auto id = [&begin](std::size_t i) -> decltype(auto) {
+    return begin[static_cast<std::ranges::range_difference_t<Ids>>(i)];
+  };
   constexpr std::size_t kAhead = 16;
   std::array<std::uint64_t, kAhead> hashes{};
-  const std::size_t count = std::min(ids.size(), results.size());
+  const std::size_t count = std::min(size, results.size());
   for (std::size_t first = 0; first < count; first += kAhead) {
     const std::size_t some = std::min(kAhead, count - first);
     for (std::size_t i = 0; i < some; ++i) {
-      const Key key = Traits::key(ids[first + i]);
-      hashes[i] = key.hash;
-      view_for(key).prefetch_tags(key.hash);
+      hashes[i] = Traits::key(static_cast<IdParameter>(id(first + i))).hash;
+      views_[hashes[i] & shard_mask_].prefetch_tags(hashes[i]);
     }
     for (const std::uint64_t hash : std::span(hashes).first(some)) {
       views_[hash & shard_mask_].prefetch_cell(hash);
     }
     for (std::size_t i = 0; i < some; ++i) {
-      get(Key(typename Key::Id(ids[first + i]), hashes[i]), results[first + i]);
+      get(Traits::key(static_cast<IdParameter>(id(first + i)), hashes[i]), results[first + i]);
     }
   }
 }
@@ -1076,8 +1205,8 @@ auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo
   std::vector<MigrationInfo> found;
   for_each([&](IdView id, const State& state, Epoch epoch) {
     if (!state.is_migrating()) return;
-    found.push_back({Traits::print(id), state.read_placement(), *state.destination(), state.phase(),
-                     epoch, writes_in_flight(id)});
+    found.push_back({Id(id), state.read_placement(), *state.destination(), state.phase(), epoch,
+                     writes_in_flight(id)});
   });
   return found;
 }
@@ -1109,7 +1238,7 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
     if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
     const bool entered = at.counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *at.counter, clock_);
+    detail::CountedWrite write(shard, *at.counter);
     if (!entered) {
       // The partition's erase is between closing the counter and publishing that it is gone. The
       // count is taken back after that; a drain of the counter's next partition may have seen it,
@@ -1122,9 +1251,59 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     // `write` takes the count back. The version is the even one: with the odd one of a second cell
     // that is under way, a writer that was interrupted there would keep this one from going on.
     if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version) {
+      if (track_permits_) [[unlikely]] {
+        write.track(at.stamp.epoch());
+      }
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }
+}
+
+template <PartitionKey Id, typename P>
+template <typename Add>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, bool joins_callbacks, Add add)
+    -> std::optional<Held> {
+  Shard& shard = shard_for(key);
+  std::unique_ptr<detail::HeldQueue> fresh;
+  for (;;) {
+    {
+      const MutexLock lock(shard.mutex);
+      const Slot slot = shard.find(key);
+      if (!slot) return std::nullopt;
+      detail::HeldWrites& held = shard.counter(slot.cell()).held();
+      detail::HeldQueue* queue = held.queue();
+      // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
+      const bool is_in_cutover = slot.cell().stamp().phase() == MigrationPhase::Cutover;
+      assert((queue == nullptr || queue->is_open() != is_in_cutover) &&
+             "a transition did not tell the held writes");
+      const bool joins = joins_callbacks && queue != nullptr && queue->has_callbacks();
+      if (!is_in_cutover && !joins) return std::nullopt;
+      if (queue == nullptr && fresh != nullptr) queue = &held.adopt(std::move(fresh), held_);
+      if (queue != nullptr) return Held{queue, add(*queue)};
+    }
+    fresh = std::make_unique<detail::HeldQueue>(shard.mutex, held_);
+  }
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldThread& thread)
+    -> std::optional<Held> {
+  return hold_back(key, /*joins_callbacks=*/false,
+                   [&](detail::HeldQueue& queue) -> std::optional<std::uint64_t> {
+                     if (!queue.add(thread)) return std::nullopt;
+                     return thread.sequence;
+                   });
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldNode& write)
+    -> std::optional<Held> {
+  const bool joins = held_.executor() != nullptr;
+  const std::optional<Held> held =
+      hold_back(key, joins, [&](detail::HeldQueue& queue) { return queue.add(write); });
+  // If it is due, and the task that was to resume those before it is not there any more.
+  if (held && joins) held->queue->resume();
+  return held;
 }
 
 template <PartitionKey Id, typename P>
@@ -1133,63 +1312,75 @@ auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time 
   for (;;) {
     Permit permit = acquire_write(id);
     if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
-    detail::Event left_cutover;
-    HoldTicket ticket = hold(id, [&left_cutover] { left_cutover.raise(); });
-    if (ticket.refusal()) return Permit(*ticket.refusal());
-    left_cutover.wait_until(deadline);
-    if (ticket.cancel()) return Permit(WriteRefusal::DeadlineExceeded);
+    assert((deadline <= absl::Now() || !this_thread_holds_permit(Traits::key(id))) &&
+           "a thread waits for the end of a cutover that waits for its own permit");
+    detail::HeldThread thread;
+    const std::optional<Held> held = hold_back(Traits::key(id), thread);
+    if (!held) continue;
+    if (!held->sequence) return Permit(WriteRefusal::TooManyHeld);
+    thread.resumed.wait_until(deadline);
+    if (held->queue->cancel(thread)) return Permit(WriteRefusal::DeadlineExceeded);
     // The transition came first: its thread has raised the event, or is about to.
-    left_cutover.wait_until(absl::InfiniteFuture());
+    thread.resumed.wait_until(absl::InfiniteFuture());
+  }
+}
+
+template <PartitionKey Id, typename P>
+void BasicPlacementTable<Id, P>::answer(absl::AnyInvocable<void(Permit)> handler, Permit permit) {
+  if (held_.executor() == nullptr) return handler(std::move(permit));
+  held_.executor()->execute([handler = std::move(handler), permit = std::move(permit)]() mutable {
+    handler(std::move(permit));
+  });
+}
+
+template <PartitionKey Id, typename P>
+HoldTicket BasicPlacementTable<Id, P>::acquire_write_async(
+    IdParameter id, absl::AnyInvocable<void(Permit)> handler) {
+  assert(handler != nullptr && "a write is acquired for nobody");
+  // With an executor, earlier writes of the partition may still wait for their turn there.
+  bool may_be_held = held_.executor() != nullptr && held_.count() != 0;
+  const Key key = Traits::key(id);
+  HeldAcquisition* acquisition = nullptr;  // in `write`
+  detail::HeldNode write;
+  for (;; may_be_held = !may_be_held) {
+    Permit permit(WriteRefusal::TooManyHeld);
+    if (!may_be_held) {
+      permit = acquire_write(id);
+      if (!permit && permit.refusal() == WriteRefusal::Cutover) continue;
+    } else {
+      if (acquisition == nullptr) {
+        auto made = std::make_unique<HeldAcquisition>(*this, id, std::move(handler));
+        acquisition = made.get();
+        write = detail::make_held(std::move(made));
+      }
+      const std::optional<Held> held = hold_back(key, write);
+      if (!held) continue;
+      if (held->sequence) return held->ticket();
+    }
+    if (acquisition != nullptr) handler = acquisition->take_handler();
+    answer(std::move(handler), std::move(permit));
+    return HoldTicket();
   }
 }
 
 template <PartitionKey Id, typename P>
 HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<void()> resume) {
   assert(resume != nullptr && "a write is held that nothing resumes");
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  auto write = std::make_shared<detail::HeldWrite>(std::move(resume));
-  {
-    const MutexLock lock(shard.mutex);
-    const Slot slot = shard.find(key);
-    // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
-    if (slot && slot.cell().stamp().phase() == MigrationPhase::Cutover) {
-      // A bound, not a synchronization.
-      if (held_count_.fetch_add(1, std::memory_order_relaxed) >= max_held_writes_) {
-        held_count_.fetch_sub(1, std::memory_order_relaxed);
-        return HoldTicket(WriteRefusal::TooManyHeld);
-      }
-      detail::WriteCounter& counter = shard.counter(slot.cell());
-      write->cutover = slot.cell().stamp().epoch();
-      write->since = clock_.now();
-      write->clock = &clock_;
-      counter.held().add(write);
-      return detail::TableAccess::ticket(shard, counter, held_count_, std::move(write));
-    }
+  detail::HeldNode write =
+      detail::make_held(std::make_unique<detail::HeldCallback>(std::move(resume)));
+  if (const std::optional<Held> held = hold_back(Traits::key(id), write)) return held->ticket();
+  if (held_.executor() == nullptr) {
+    write.mapped()->resume();
+  } else {
+    held_.executor()->execute([write = std::move(write)] { write.mapped()->resume(); });
   }
-  write->resume();
   return HoldTicket();
-}
-
-template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change) {
-  if (change.held == nullptr) return;
-  for (;;) {
-    std::shared_ptr<detail::HeldWrite> write;
-    {
-      const MutexLock lock(shard.mutex);
-      write = change.held->held().take_before(change.result.value());
-    }
-    if (write == nullptr) return;
-    held_count_.fetch_sub(1, std::memory_order_relaxed);
-    write->resume();
-  }
 }
 
 template <PartitionKey Id, typename P>
 std::size_t BasicPlacementTable<Id, P>::in_flight(Shard& shard, const Cell& cell) const {
   detail::WriteCounter& counter = shard.counter(cell);
-  if (counter.end_quarantine(clock_)) shard.drained.SignalAll();
+  if (counter.end_quarantine(clock_, shard.over)) shard.drained.SignalAll();
   return static_cast<std::size_t>(counter.in_flight());
 }
 
@@ -1203,24 +1394,75 @@ std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
 }
 
 template <PartitionKey Id, typename P>
+std::vector<Blocker> BasicPlacementTable<Id, P>::blockers(IdParameter id) const {
+  if (!track_permits_) return {};
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  // Copies first, then what takes memory: that has no place in the critical section.
+  std::vector<detail::TrackedPermit> found;
+  absl::Time now;
+  absl::Time quarantine_ends;
+  for (bool done = false; !done;) {
+    std::size_t count = 0;
+    {
+      const MutexLock lock(shard.mutex);
+      const Slot slot = shard.find(key);
+      if (!slot) return {};
+      count = in_flight(shard, slot.cell());  // each that is tracked is counted
+      done = count <= found.capacity();
+      if (done) {
+        detail::WriteCounter& counter = shard.counter(slot.cell());
+        counter.tracked().for_each(
+            [&found](const detail::TrackedPermit& permit) { found.push_back(permit); });
+        quarantine_ends = counter.quarantine_ends();
+        now = clock_.now();
+      }
+    }
+    if (!done) found.reserve(2 * count);
+  }
+  std::vector<const detail::TrackedPermit*> oldest_first;
+  oldest_first.reserve(found.size());
+  for (const detail::TrackedPermit& permit : found) oldest_first.push_back(&permit);
+  std::sort(oldest_first.begin(), oldest_first.end(), [](const auto* a, const auto* b) {
+    return a->granted_at != b->granted_at ? a->granted_at < b->granted_at : a < b;
+  });
+  std::vector<Blocker> named;
+  named.reserve(found.size());
+  for (const detail::TrackedPermit* permit : oldest_first) {
+    std::optional<absl::Time> until;
+    if (permit->in_quarantine) until = quarantine_ends;
+    named.push_back({permit->granted_at, now - permit->granted_at, permit->epoch,
+                     std::string(permit->label()), until});
+  }
+  return named;
+}
+
+template <PartitionKey Id, typename P>
+std::optional<absl::Time> BasicPlacementTable<Id, P>::oldest_write(IdParameter id) const {
+  const Key key = Traits::key(id);
+  Shard& shard = shard_for(key);
+  const MutexLock lock(shard.mutex);
+  const Slot slot = shard.find(key);
+  if (!slot || in_flight(shard, slot.cell()) == 0) return std::nullopt;
+  return shard.counter(slot.cell()).tracked().oldest();
+}
+
+template <PartitionKey Id, typename P>
 HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
   const Slot slot = shard.find(key);
   if (!slot) return {};
-  const detail::HeldWrites& held = shard.counter(slot.cell()).held();
-  return {held.count(), held.longest()};
+  const detail::HeldQueue* const queue = shard.counter(slot.cell()).held().queue();
+  if (queue == nullptr) return {};
+  return {queue->count(), queue->longest()};
 }
 
 template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline) const {
-  return wait_until_drained(Traits::key(id), deadline, {});
-}
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(const Key& key, absl::Time deadline,
+bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline,
                                                     std::optional<Epoch> while_at) const {
+  const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
   for (;;) {
@@ -1230,6 +1472,8 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(const Key& key, absl::Time d
     if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
+    assert(!detail::PermitWatch::this_thread_holds(&counter) &&
+           "a thread waits for a drain that waits for its own permit");
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {
@@ -1270,19 +1514,19 @@ bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
     return publish(shard, slot.cell(), before, Stamp::erased(epoch), std::move(was));
   };
   Change done = change_with_room(key, Transition::ApplyErase, needs_cell, make);
-  return finish(shard_for(key), id, Transition::ApplyErase, std::move(done)).has_value();
+  return finish(id, Transition::ApplyErase, std::move(done)).has_value();
 }
 
 template <PartitionKey Id, typename P>
 void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
   for (std::size_t i = 0; i < shard_count(); ++i) {
     Shard& shard = shards_[i];
-    std::uint64_t version = shard.view().version();
+    std::uint64_t growths = 0;
     for (std::size_t at = 0, end = 1; at < end;) {
       const MutexLock lock(shard.mutex);
       shard.step();
       // In a new array the cells stand elsewhere.
-      if (std::exchange(version, shard.view().version()) != shard.view().version()) at = 0;
+      if (std::exchange(growths, shard.growths()) != shard.growths()) at = 0;
       end = shard.forget_erased(at, up_to, clock_);
     }
   }

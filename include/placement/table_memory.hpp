@@ -7,10 +7,14 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <string_view>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+
+#include "placement/detail/out_of_memory.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -24,6 +28,20 @@ enum class MemoryUse {
   Counters,   // counts of the writes in flight
 };
 
+[[nodiscard]] constexpr std::string_view to_string(MemoryUse use) noexcept {
+  switch (use) {
+    case MemoryUse::Directory:
+      return "the directory";
+    case MemoryUse::Cells:
+      return "cells";
+    case MemoryUse::LongIds:
+      return "long ids";
+    case MemoryUse::Counters:
+      return "counters";
+  }
+  return "unknown MemoryUse";
+}
+
 // Where a table gets its memory. Derive from it to account for a table, to place it on a NUMA node
 // or on huge pages, or to make an allocation fail in a test.
 //
@@ -34,8 +52,10 @@ class TableMemory {
   TableMemory(const TableMemory&) = delete;
   TableMemory& operator=(const TableMemory&) = delete;
 
-  // Memory that reads as zeros, aligned to 64 bytes. Throws std::bad_alloc. Never called with a
-  // lock of the table held; may be called by several threads at once, as may the other two.
+  // Memory that reads as zeros, aligned to 64 bytes. If there is none, throws std::bad_alloc or
+  // returns null; for null the table throws. Without exceptions it can only return null: then the
+  // table says on stderr what it could not get, and ends the process. Never called with a lock of
+  // the table held; may be called by several threads at once, as may the other two.
   virtual void* allocate(std::size_t bytes, MemoryUse use) = 0;
 
   // Takes back what `allocate` returned for `bytes`.
@@ -58,7 +78,8 @@ class TableMemory {
   static constexpr std::size_t kDiscardableBytes = std::size_t{32} << 10;
 
   // The default: small pieces from operator new, large ones as pages from the system, huge ones
-  // where it populates enough at once.
+  // where it populates enough at once. Its `allocate` never returns null: without exceptions it
+  // ends the process itself.
   [[nodiscard]] static TableMemory& system() noexcept;
 
  protected:
@@ -76,13 +97,9 @@ class SystemMemory final : public TableMemory {
  public:
   constexpr SystemMemory() = default;
 
-  void* allocate(std::size_t bytes, MemoryUse) override {
-#if defined(__linux__)
-    if (bytes >= kHugePage) return map_aligned(bytes);
-    if (bytes >= kDiscardableBytes) return map(bytes);
-#endif
-    void* const memory = ::operator new(bytes, std::align_val_t{kCacheLine});
-    std::memset(memory, 0, bytes);
+  void* allocate(std::size_t bytes, MemoryUse use) override {
+    void* const memory = try_allocate(bytes);
+    if (memory == nullptr) out_of_memory(bytes, to_string(use));
     return memory;
   }
 
@@ -124,23 +141,62 @@ class SystemMemory final : public TableMemory {
   static constexpr std::size_t kSmallPage = std::size_t{4} << 10;
   static constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-  static void* map(std::size_t bytes) {
+  static void* map(std::size_t bytes) noexcept {
     void* const pages =
         ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED) throw std::bad_alloc();
-    return pages;
+    return pages == MAP_FAILED ? nullptr : pages;
   }
   // So that huge pages fit.
-  static void* map_aligned(std::size_t bytes) {
-    if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kHugePage) throw std::bad_alloc();
+  static void* map_aligned(std::size_t bytes) noexcept {
+    if (bytes > std::numeric_limits<std::size_t>::max() - 2 * kHugePage) return nullptr;
     const std::size_t whole = (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
     auto* const pages = static_cast<std::byte*>(map(whole + kHugePage));
+    if (pages == nullptr) return nullptr;
     const std::size_t before = kHugePage - reinterpret_cast<std::uintptr_t>(pages) % kHugePage;
     ::munmap(pages, before);
     if (before < kHugePage) ::munmap(pages + before + whole, kHugePage - before);
     return pages + before;
   }
 #endif
+
+  // Null if there is none.
+  static void* try_allocate(std::size_t bytes) noexcept {
+#if defined(__linux__)
+    if (bytes >= kHugePage) return map_aligned(bytes);
+    if (bytes >= kDiscardableBytes) return map(bytes);
+#endif
+    void* const memory = ::operator new(bytes, std::align_val_t{kCacheLine}, std::nothrow);
+    if (memory != nullptr) std::memset(memory, 0, bytes);
+    return memory;
+  }
+};
+
+// As memory.allocate, but never null. Throws std::bad_alloc.
+[[nodiscard]] inline void* allocate(TableMemory& memory, std::size_t bytes, MemoryUse use) {
+  void* const piece = memory.allocate(bytes, use);
+  if (piece == nullptr) out_of_memory(bytes, to_string(use));
+  return piece;
+}
+
+// A piece of a table's memory that goes back unless it is released.
+class TablePiece {
+ public:
+  // Throws std::bad_alloc.
+  TablePiece(TableMemory& memory, std::size_t bytes, MemoryUse use)
+      : memory_(memory), bytes_(bytes), use_(use), begin_(detail::allocate(memory, bytes, use)) {}
+  TablePiece(const TablePiece&) = delete;
+  TablePiece& operator=(const TablePiece&) = delete;
+  ~TablePiece() {
+    if (begin_ != nullptr) memory_.deallocate(begin_, bytes_, use_);
+  }
+
+  [[nodiscard]] void* release() noexcept { return std::exchange(begin_, nullptr); }
+
+ private:
+  TableMemory& memory_;
+  std::size_t bytes_;
+  MemoryUse use_;
+  void* begin_;
 };
 
 }  // namespace detail

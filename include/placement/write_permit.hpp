@@ -2,93 +2,97 @@
 #ifndef PLACEMENT_WRITE_PERMIT_HPP_
 #define PLACEMENT_WRITE_PERMIT_HPP_
 
-#include <atomic>
 #include <cassert>
-#include <cstddef>
-#include <memory>
 #include <optional>
-#include <ostream>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include <absl/base/attributes.h>
 #include <absl/time/time.h>
 
 #include "placement/clock.hpp"
-#include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
+#include "placement/detail/permit_watch.hpp"
+#include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
 #include "placement/placement.hpp"
+#include "placement/write_refusal.hpp"
 
 namespace placement {
 inline namespace v1 {
 
-// Why a write was not admitted.
-enum class WriteRefusal {
-  UnknownPartition,  // the table has no such partition
-  Cutover,           // the partition is in cutover: hold the write, then resolve again
-  StaleEpoch,        // the partition's epoch is not the expected one: resolve again
-  DeadlineExceeded,  // the partition was still in cutover at the deadline
-  TooManyHeld,       // TableOptions::max_held_writes writes are held already
+// A write in flight, as blockers() names it: what a flip or an erase of its partition waits for.
+struct Blocker {
+  absl::Time granted_at;  // on the table's clock
+  absl::Duration age;     // since then
+  Epoch epoch;            // the permit's
+  std::string label;      // what the permit was labelled with; else empty
+  // Nobody has the permit any more: the write is in quarantine, and is counted until then on the
+  // table's clock.
+  std::optional<absl::Time> quarantined_until;
 };
-
-[[nodiscard]] constexpr std::string_view to_string(WriteRefusal refusal) noexcept {
-  switch (refusal) {
-    case WriteRefusal::UnknownPartition:
-      return "UnknownPartition";
-    case WriteRefusal::Cutover:
-      return "Cutover";
-    case WriteRefusal::StaleEpoch:
-      return "StaleEpoch";
-    case WriteRefusal::DeadlineExceeded:
-      return "DeadlineExceeded";
-    case WriteRefusal::TooManyHeld:
-      return "TooManyHeld";
-  }
-  return "unknown WriteRefusal";
-}
-
-inline std::ostream& operator<<(std::ostream& out, WriteRefusal refusal) {
-  return out << to_string(refusal);
-}
 
 namespace detail {
 
-struct TableAccess;  // the table's way to make permits and tickets
+struct TableAccess;  // the table's way to make permits
 
 // What a permit gives back: one in a partition's count of writes in flight.
 class CountedWrite {
  public:
   CountedWrite() = default;
-  CountedWrite(ShardLock& shard, WriteCounter& counter, const Clock& clock) noexcept
-      : shard_(&shard), counter_(&counter), clock_(&clock) {}
+  CountedWrite(ShardLock& shard, WriteCounter& counter) noexcept
+      : shard_(&shard), counter_(&counter) {}
 
   CountedWrite(CountedWrite&& other) noexcept
-      : shard_(std::exchange(other.shard_, nullptr)),
-        counter_(other.counter_),
-        clock_(other.clock_) {}
+      : shard_(other.take_shard()), counter_(other.counter_), tracked_(other.tracked_) {
+    arrived();
+  }
   CountedWrite& operator=(CountedWrite&& other) noexcept {
     CountedWrite moved(std::move(other));  // first, so that a self-move keeps the write
-    std::swap(shard_, moved.shard_);
+    ShardLock* const before = take_shard();
+    shard_ = moved.take_shard();
+    moved.shard_ = before;
     std::swap(counter_, moved.counter_);
-    std::swap(clock_, moved.clock_);
+    std::swap(tracked_, moved.tracked_);
+    arrived();
     return *this;
   }
   ~CountedWrite() { release(); }
 
   [[nodiscard]] bool is_counted() const noexcept { return shard_ != nullptr; }
 
+  // From now on the write, which is counted, is in its partition's list as well. Throws
+  // std::bad_alloc.
+  void track(Epoch epoch) { tracked_ = enter_tracked(*shard_, *counter_, epoch); }
+
+  void label(std::string_view label) noexcept {
+    if (shard_ == nullptr || tracked_ == nullptr) return;
+    const MutexLock lock(shard_->mutex);
+    tracked_->set_label(label);
+  }
+
   void release() noexcept {
-    if (ShardLock* const shard = std::exchange(shard_, nullptr)) leave(*shard, *counter_);
+    ShardLock* const shard = take_shard();
+    if (shard == nullptr) return;
+    if (tracked_ != nullptr) [[unlikely]] {
+      leave_tracked(*shard, *counter_, tracked_);
+    } else {
+      leave(*shard, *counter_);
+    }
   }
 
   void quarantine(absl::Duration duration) noexcept {
-    ShardLock* const shard = std::exchange(shard_, nullptr);
+    ShardLock* const shard = take_shard();
     if (shard == nullptr) return;
-    const absl::Time until = clock_->now() + duration;
+    const Clock& clock = *shard->table_clock;
+    const absl::Time until = clock.now() + duration;
     const MutexLock lock(shard->mutex);
-    counter_->end_quarantine(*clock_);  // so that one which is over does not begin anew
+    // So that one which is over does not begin anew.
+    counter_->end_quarantine(clock, shard->over);
     counter_->quarantine(until);
+    if (tracked_ != nullptr) counter_->tracked().quarantine(*tracked_);
     if (counter_->is_awaited()) shard->drained.SignalAll();  // whoever waits, now waits for `until`
   }
 
@@ -101,9 +105,40 @@ class CountedWrite {
   }
 
  private:
+  // These two stand apart, and are told no address of this object, so that it lives in registers
+  // where nothing is tracked.
+  ABSL_ATTRIBUTE_NOINLINE static TrackedPermit* enter_tracked(ShardLock& shard,
+                                                              WriteCounter& counter, Epoch epoch) {
+    auto permit = std::make_unique<TrackedPermit>();
+    permit->epoch = epoch;
+    // For each that becomes one more, one of those that are over goes: outside the mutex.
+    std::unique_ptr<TrackedPermit> over;
+    const MutexLock lock(shard.mutex);
+    over = shard.over.take_one();
+    permit->granted_at = shard.table_clock->now();
+    counter.tracked().add(*permit);
+    return permit.release();
+  }
+  ABSL_ATTRIBUTE_NOINLINE static void leave_tracked(ShardLock& shard, WriteCounter& counter,
+                                                    TrackedPermit* permit) noexcept {
+    const std::unique_ptr<TrackedPermit> over(permit);  // deleted outside the mutex
+    const MutexLock lock(shard.mutex);
+    counter.tracked().remove(*permit);
+    if (counter.leave()) shard.drained.SignalAll();
+  }
+
+  // What this object held, it holds no more.
+  [[nodiscard]] ShardLock* take_shard() noexcept {
+    if (shard_ != nullptr) PermitWatch::left(this);
+    return std::exchange(shard_, nullptr);
+  }
+  void arrived() const noexcept {
+    if (shard_ != nullptr) PermitWatch::arrived(this, counter_);
+  }
+
   ShardLock* shard_ = nullptr;  // null: nothing to give back
   WriteCounter* counter_ = nullptr;
-  const Clock* clock_ = nullptr;
+  TrackedPermit* tracked_ = nullptr;  // null: the table does not track its permits
 };
 
 }  // namespace detail
@@ -117,6 +152,11 @@ class CountedWrite {
 //
 // A permit may be moved to another thread and released there. It must not outlive its table; the
 // table's destructor checks that in debug builds. Not safe for two threads at once.
+//
+// Whoever holds a permit must not wait for that partition: the cutover, the drain or the erase that
+// he waits for waits for him. A permit in a variable on a thread's stack counts as held by that
+// thread, so one that another thread is to release is moved there. Debug builds check that, where
+// they can find the bounds of a thread's stack (glibc).
 template <typename P>
 class [[nodiscard]] BasicWritePermit {
  public:
@@ -156,8 +196,15 @@ class [[nodiscard]] BasicWritePermit {
   // The write has finished, well or badly. The destructor does it too; twice does nothing.
   //
   // Progress: wait-free, but for the last permit that a drain waits for: that one takes the
-  // shard's mutex to wake the waiter.
+  // shard's mutex to wake the waiter. With TableOptions::track_permits one short critical section
+  // of the shard's mutex.
   void release() noexcept { write_.release(); }
+
+  // What blockers() calls the write from now on: the first kMaxPermitLabelBytes bytes are kept.
+  // Does nothing if the permit is not out or the table does not track its permits.
+  //
+  // Progress: one short critical section of the shard's mutex, where the table tracks its permits.
+  void label(std::string_view label) noexcept { write_.label(label); }
 
   // The outcome is unknown: the storage timed out and may still apply the write. It counts as in
   // flight until `duration` is over on the table's clock, then by itself no more. A partition's
@@ -179,63 +226,6 @@ class [[nodiscard]] BasicWritePermit {
 };
 
 using WritePermit = BasicWritePermit<Placement>;
-
-// A write that is held, for event loops: destroying the ticket cancels it. Must not outlive its
-// table. Not safe for two threads at once.
-class [[nodiscard]] HoldTicket {
- public:
-  // Nothing is held: `resume` was called at once, or, with `refusal()`, will not be called.
-  HoldTicket() = default;
-  explicit HoldTicket(WriteRefusal refusal) noexcept : refusal_(refusal) {}
-
-  HoldTicket(HoldTicket&&) noexcept = default;
-  HoldTicket& operator=(HoldTicket&& other) noexcept {
-    if (this != &other) {
-      cancel();
-      refusal_ = other.refusal_;
-      shard_ = other.shard_;
-      counter_ = other.counter_;
-      held_count_ = other.held_count_;
-      write_ = std::move(other.write_);
-    }
-    return *this;
-  }
-  ~HoldTicket() { cancel(); }
-
-  // TooManyHeld, if the write could not be held.
-  [[nodiscard]] std::optional<WriteRefusal> refusal() const noexcept { return refusal_; }
-
-  // True if `resume` is thereby prevented from being called; false if it was called, is being
-  // called at this moment by another thread, or there is nothing to cancel.
-  //
-  // Progress: one short critical section of the shard's mutex.
-  bool cancel() noexcept {
-    const std::shared_ptr<detail::HeldWrite> write = std::move(write_);
-    if (write == nullptr) return false;
-    std::shared_ptr<detail::HeldWrite> removed;
-    {
-      const detail::MutexLock lock(shard_->mutex);
-      removed = counter_->held().remove(*write);
-    }
-    if (removed == nullptr) return false;
-    held_count_->fetch_sub(1, std::memory_order_relaxed);  // a bound, not a synchronization
-    return true;
-  }
-
- private:
-  friend struct detail::TableAccess;
-
-  HoldTicket(detail::ShardLock& shard, detail::WriteCounter& counter,
-             std::atomic<std::size_t>& held_count,
-             std::shared_ptr<detail::HeldWrite> write) noexcept
-      : shard_(&shard), counter_(&counter), held_count_(&held_count), write_(std::move(write)) {}
-
-  std::optional<WriteRefusal> refusal_;
-  detail::ShardLock* shard_ = nullptr;
-  detail::WriteCounter* counter_ = nullptr;
-  std::atomic<std::size_t>* held_count_ = nullptr;
-  std::shared_ptr<detail::HeldWrite> write_;
-};
 
 }  // namespace v1
 }  // namespace placement

@@ -95,25 +95,58 @@ variants cell "-DREADERS=2 -DEPOCHS=3" NO_SECOND_LOOK LOOKS_AGAIN_EARLY STAMP_LO
   PUBLISH_BEFORE_WORDS WORDS_BEFORE_PREVIOUS_STAMP WRITES_ACTIVE_BUFFER SET_OVER_DESTINATION \
   ID_BEFORE_VACATE ID_AFTER_STAMP STAMP_WITHOUT_EPOCH
 
-row growth "2 epochs, 2 growths" passes -DEPOCHS=2 -DGROWTHS=2
-row growth "3 epochs, 1 growth" passes -DEPOCHS=3 -DGROWTHS=1
-row growth "one group, 2 epochs, 2 growths" passes -DGROUP=2 -DEPOCHS=2 -DGROWTHS=2
+row growth "2 changes, 2 growths" passes -DCHANGES=2 -DGROWTHS=2
+row growth "3 changes, 1 growth" passes -DCHANGES=3 -DGROWTHS=1
+row growth "one group, 2 changes, 2 growths" passes -DGROUP=2 -DCHANGES=2 -DGROWTHS=2
+row growth "a reference" passes -DREFERENCE -DCHANGES=3 -DGROWTHS=1
+row growth "an acquirer" passes -DACQUIRER -DCHANGES=3 -DGROWTHS=1
 if [[ "$long" -eq 1 ]]; then
-  row growth "3 epochs, 3 growths" passes -DEPOCHS=3 -DGROWTHS=3
-  row growth "4 epochs, 2 growths" passes -DEPOCHS=4 -DGROWTHS=2
-  row growth "5 epochs, 1 growth" passes -DEPOCHS=5 -DGROWTHS=1
-  row growth "one group, 4 epochs, 2 growths" passes -DGROUP=2 -DEPOCHS=4 -DGROWTHS=2
+  row growth "3 changes, 3 growths" passes -DCHANGES=3 -DGROWTHS=3
+  row growth "4 changes, 2 growths" passes -DCHANGES=4 -DGROWTHS=2
+  row growth "5 changes, 1 growth" passes -DCHANGES=5 -DGROWTHS=1
+  row growth "one group, 4 changes, 2 growths" passes -DGROUP=2 -DCHANGES=4 -DGROWTHS=2
 fi
-variants growth "-DEPOCHS=2 -DGROWTHS=2" NO_VERSION_CHECK_ON_MISS NO_VERSION_CHECK_ON_HIT \
+variants growth "-DCHANGES=2 -DGROWTHS=2" NO_VERSION_CHECK_ON_MISS NO_VERSION_CHECK_ON_HIT \
   VERSION_LOADED_LATE VERSION_LOOKED_AT_EARLY VERSION_BEFORE_ARRAY NEXT_NONE_BEFORE_VERSION \
   NEXT_BEFORE_ARRAY MOVED_BEFORE_NEXT MOVED_BEFORE_CELL DUPLICATES_UNDER_OLD_VERSION \
   GIVES_WAY_FIRST TAGS_AFTER_STAMP TAGS_LOADED_LATE
-variants growth "-DEPOCHS=4 -DGROWTHS=0" GIVES_WAY_WITHOUT_VERSION GIVES_WAY_BEFORE_VERSION \
+variants growth "-DCHANGES=4 -DGROWTHS=0" GIVES_WAY_WITHOUT_VERSION GIVES_WAY_BEFORE_VERSION \
   FREES_WITHOUT_LOOKING
+variants growth "-DREFERENCE -DCHANGES=4 -DGROWTHS=0" KEEPS_ODD_VERSION
 # Not every order that the code keeps is needed by the rest: see README.md.
 for flag in SCRUBS_BEFORE_VERSION TAGS_LOADED_BEFORE_ARRAY; do
-  row growth "$flag" passes -DEPOCHS=2 -DGROWTHS=2 "-D$flag"
+  row growth "$flag" passes -DCHANGES=2 -DGROWTHS=2 "-D$flag"
 done
+
+# Two epochs that partitions share.
+for reader in LOOKUP REFERENCE ACQUIRER; do
+  shared=(-DSHARED=2 "-D$reader")
+  row growth "shared, $reader: 3, 1 growth" passes "${shared[@]}" -DCHANGES=3 -DGROWTHS=1
+  row growth "shared, $reader: 5" passes "${shared[@]}" -DCHANGES=5 -DGROWTHS=0
+  row growth "shared, $reader: one group, 4" passes "${shared[@]}" -DGROUP=2 -DCHANGES=4 \
+    -DGROWTHS=0
+  if [[ "$long" -eq 1 ]]; then
+    row growth "shared, $reader: 4, 1 growth" passes "${shared[@]}" -DCHANGES=4 -DGROWTHS=1
+    row growth "shared, $reader: 3, 2 growths" passes "${shared[@]}" -DCHANGES=3 -DGROWTHS=2
+  fi
+  variants growth "${shared[*]} -DCHANGES=4 -DGROWTHS=0" INSERTS_WITHOUT_RENEWAL \
+    RENEWS_AFTER_STAMP GIVES_WAY_UNNOTED
+  variants growth "${shared[*]} -DCHANGES=5 -DGROWTHS=0" NOTES_THE_LAST
+  variants growth "${shared[*]} -DCHANGES=3 -DGROWTHS=1" MOVES_WITHOUT_RENEWAL
+done
+variants growth "-DSHARED=2 -DCHANGES=4 -DGROWTHS=0" LOOKS_AGAIN_RELAXED
+variants growth "-DSHARED=2 -DREFERENCE -DCHANGES=4 -DGROWTHS=0" REFERENCE_WITHOUT_VERSION \
+  RENEWS_BY_ONE
+variants growth "-DSHARED=2 -DACQUIRER -DCHANGES=4 -DGROWTHS=0" DUPLICATES_WITHOUT_RENEWAL \
+  RENEWS_BY_ONE ACQUIRES_WITHOUT_VERSION
+# What these leave out is needed only where epochs are shared, or only by another kind of reader.
+row growth LOOKS_AGAIN_RELAXED passes -DCHANGES=3 -DGROWTHS=1 -DLOOKS_AGAIN_RELAXED
+row growth ACQUIRES_WITHOUT_VERSION passes -DACQUIRER -DCHANGES=3 -DGROWTHS=1 \
+  -DACQUIRES_WITHOUT_VERSION
+row growth "shared, RENEWS_AFTER_WORDS" passes -DSHARED=2 -DCHANGES=4 -DGROWTHS=0 \
+  -DRENEWS_AFTER_WORDS
+row growth "shared, DUPLICATES_WITHOUT_RENEWAL" passes -DSHARED=2 -DCHANGES=4 -DGROWTHS=0 \
+  -DDUPLICATES_WITHOUT_RENEWAL
 
 row permit "2 acquirers, 3 epochs, 1 growth" passes -DACQUIRERS=2 -DEPOCHS=3 -DGROWTHS=1
 row permit "1 acquirer, 5 epochs, 2 growths" passes -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=2

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Histories of commands, run on a table and on the reference at once. What runs them is compiled
-// once for all tests: world.hpp, in history_of_numbers.cpp and history_of_texts.cpp.
+// once for all tests: world.hpp, in history_of_numbers.cpp, history_of_texts.cpp and
+// history_of_bytes.cpp.
 #ifndef PLACEMENT_TESTS_SUPPORT_HISTORY_HPP_
 #define PLACEMENT_TESTS_SUPPORT_HISTORY_HPP_
 

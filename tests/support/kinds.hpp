@@ -5,12 +5,14 @@
 #define PLACEMENT_TESTS_SUPPORT_KINDS_HPP_
 
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -181,6 +183,80 @@ struct Enumerated {
 
   static Id id(std::size_t n) { return static_cast<Id>(n * 13107); }
   static Id other(std::size_t n) { return static_cast<Id>(1 + n % 13000); }
+};
+
+// The 16 bytes of a UUID. They differ in one byte, wherever it is.
+struct Uuid {
+  std::array<std::uint8_t, 16> bytes{};
+
+  friend auto operator<=>(const Uuid&, const Uuid&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const Uuid& uuid) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    for (const std::uint8_t byte : uuid.bytes) {
+      out << kDigits[byte / 16] << kDigits[byte % 16];
+    }
+    return out;
+  }
+};
+
+struct Uuids {
+  static constexpr std::string_view kName = "Uuids";
+  using Id = Uuid;
+  using P = Placement;
+
+  static Id id(std::size_t n) {
+    constexpr std::array<std::size_t, kFewIds> kWhere = {0, 7, 8, 15, 3, 12};
+    Id uuid;
+    uuid.bytes[kWhere[n]] = static_cast<std::uint8_t>(n == 0 ? 0 : 1);
+    return uuid;
+  }
+  static Id other(std::size_t n) {
+    Id uuid = id(n % kFewIds);
+    for (std::size_t i = 0; i < 4; ++i) {
+      uuid.bytes[5 + i] = static_cast<std::uint8_t>((n + 1) >> (8 * i));
+    }
+    return uuid;
+  }
+};
+
+// Two words and a half, and an `==` that means less than the bytes: the table does not ask it.
+struct ShardId {
+  std::uint32_t tenant;
+  std::uint32_t region;
+  std::uint32_t shard;
+  std::uint32_t index;
+  std::uint32_t copy;
+
+  friend bool operator==(const ShardId&, const ShardId&) { return true; }
+  friend bool operator<(const ShardId& a, const ShardId& b) {  // for the reference's maps
+    return std::tie(a.tenant, a.region, a.shard, a.index, a.copy) <
+           std::tie(b.tenant, b.region, b.shard, b.index, b.copy);
+  }
+  friend std::ostream& operator<<(std::ostream& out, const ShardId& id) {
+    return out << "shard " << id.tenant << '.' << id.region << '.' << id.shard << '.' << id.index
+               << '.' << id.copy;
+  }
+};
+
+struct ShardIds {
+  static constexpr std::string_view kName = "ShardIds";
+  using Id = ShardId;
+  using P = PlacementOfBytes<12>;
+
+  static Id id(std::size_t n) {
+    constexpr std::uint32_t kTop = std::numeric_limits<std::uint32_t>::max();
+    constexpr std::array<Id, kFewIds> kIds = {{{0, 0, 0, 0, 0},
+                                               {0, 0, 0, 0, 1},
+                                               {1, 0, 0, 0, 0},
+                                               {0, 0, 1, 0, 0},
+                                               {0, 1, 0, 0, 0},
+                                               {kTop, kTop, kTop, kTop, kTop}}};
+    return kIds[n];
+  }
+  static Id other(std::size_t n) {
+    const auto number = static_cast<std::uint32_t>(n);
+    return {7, number % 3, number / 3, 7, number % 2};
+  }
 };
 
 }  // namespace placement::test

@@ -130,8 +130,10 @@ class ReferenceTable {
   using State = BasicPartitionState<P>;
   using StateAt = BasicStateAt<P>;
 
-  explicit ReferenceTable(std::size_t max_held_writes = 65'536)
-      : max_held_writes_(max_held_writes) {}
+  explicit ReferenceTable(std::size_t max_held_writes = 65'536,
+                          std::size_t max_held_writes_per_partition = 16'384)
+      : max_held_writes_(max_held_writes),
+        max_held_writes_per_partition_(max_held_writes_per_partition) {}
 
   Epoch set(const Id& id, P placement) { return *perform(id, Operation::Set, placement); }
   TransitionResult begin_migration(const Id& id, P to) {
@@ -241,7 +243,7 @@ class ReferenceTable {
   // The same with a deadline that is over: in cutover the write is held for no time at all.
   std::optional<WriteRefusal> acquire_write_in_no_time(const Id& id) {
     if (standing(id) != Standing::Cutover) return acquire_write(id);
-    if (held_count_ >= max_held_writes_) return WriteRefusal::TooManyHeld;
+    if (too_many_are_held(id)) return WriteRefusal::TooManyHeld;
     ++held_[id].count;
     return WriteRefusal::DeadlineExceeded;
   }
@@ -277,7 +279,7 @@ class ReferenceTable {
       resumed_.push_back(write);
       return std::nullopt;
     }
-    if (held_count_ >= max_held_writes_) return WriteRefusal::TooManyHeld;
+    if (too_many_are_held(id)) return WriteRefusal::TooManyHeld;
     ++held_count_;
     ++held_[id].count;
     held_[id].waiting.push_back({write, now_});
@@ -370,6 +372,13 @@ class ReferenceTable {
     if (is_in_cutover && !was_in_cutover) held_.erase(id);
   }
 
+  bool too_many_are_held(const Id& id) const {
+    const auto found = held_.find(id);
+    return held_count_ >= max_held_writes_ ||
+           (found == held_.end() ? 0 : found->second.waiting.size()) >=
+               max_held_writes_per_partition_;
+  }
+
   // First come, first resumed.
   void resume_held(const Id& id) {
     Held& held = held_[id];
@@ -412,6 +421,7 @@ class ReferenceTable {
   std::map<Id, Held> held_;
   std::size_t held_count_ = 0;
   std::size_t max_held_writes_;
+  std::size_t max_held_writes_per_partition_;
   std::vector<std::uint64_t> resumed_;
   absl::Time now_ = absl::UnixEpoch();
   std::uint64_t generation_ = 0;

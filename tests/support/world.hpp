@@ -187,10 +187,11 @@ class World {
   World(const Scale& scale, Sights& sights) : sights_(sights), crowd_(scale.crowd) {
     table_.emplace(TableOptions{.shards = scale.shards,
                                 .max_held_writes = kMostHeld,
+                                .max_held_writes_per_partition = kMostHeldOfOne,
                                 .memory = &memory_,
                                 .clock = &clock_});
   }
-  ~World() = default;  // after a mismatch; else after finish()
+  ~World() { cancel_all(); }  // after a mismatch; else after finish()
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
@@ -214,7 +215,7 @@ class World {
     check_all();
     permits_.clear();
     for (const auto& [number, held] : held_) reference_.cancel(number);
-    held_.clear();
+    cancel_all();
     clock_.advance(absl::Hours(10));
     for (std::size_t n = 0; n < kFewIds; ++n) {
       expect_same(table_->writes_in_flight(Kind::id(n)), std::size_t{0},
@@ -227,7 +228,8 @@ class World {
   }
 
  private:
-  static constexpr std::size_t kMostHeld = 2;  // of so few, so that there are too many at times
+  static constexpr std::size_t kMostHeld = 3;  // of so few, so that there are too many at times
+  static constexpr std::size_t kMostHeldOfOne = 2;
   static constexpr std::size_t kMostTickets = 8;
   static constexpr std::size_t kMostPermits = 5;
   static constexpr std::size_t kMostOthers = 700;
@@ -568,6 +570,11 @@ class World {
     held_.erase(held);
   }
 
+  void cancel_all() {
+    for (const auto& [number, held] : held_) held.ticket.cancel();
+    held_.clear();
+  }
+
   // The table calls this.
   void resume(std::uint64_t number) {
     const Held& held = held_.at(number);
@@ -684,27 +691,16 @@ class World {
     std::vector<Row> expected;
     reference_.for_each([&](const Id& id, const State& state, Epoch epoch) {
       if (!state.is_migrating()) return;
-      expected.emplace_back(text_of(id), show(state), epoch.value(),
-                            reference_.writes_in_flight(id));
+      expected.emplace_back(show(id), show(state), epoch.value(), reference_.writes_in_flight(id));
     });
     std::vector<Row> found;
     for (const auto& info : table_->migrations()) {
-      found.emplace_back(info.id, show(State::migrating(info.from, info.to, info.phase)),
+      found.emplace_back(show(info.id), show(State::migrating(info.from, info.to, info.phase)),
                          info.epoch.value(), info.writes_in_flight);
     }
     std::sort(expected.begin(), expected.end());
     std::sort(found.begin(), found.end());
     if (found != expected) fail("migrations() does not list what the reference does");
-  }
-
-  static std::string text_of(const Id& id) {
-    if constexpr (std::is_same_v<Id, std::string>) {
-      return id;
-    } else if constexpr (std::is_enum_v<Id>) {
-      return std::to_string(static_cast<std::underlying_type_t<Id>>(id));
-    } else {
-      return std::to_string(id);
-    }
   }
 
   // ---- reads ----
@@ -761,7 +757,7 @@ class World {
   std::optional<Table> table_;
   Refs consulted_;  // after every command on its partition
   Refs neglected_;  // but for a look at everything
-  Reference reference_{kMostHeld};
+  Reference reference_{kMostHeld, kMostHeldOfOne};
   std::list<Out> permits_;
   std::map<std::uint64_t, Held> held_;  // by number, in the order of their coming
   std::uint64_t next_held_ = 0;

@@ -27,7 +27,8 @@ inline namespace v1 {
 namespace detail {
 
 // A fixed number of words, in whole half cache lines, so that a cell lies on as few lines as its
-// size allows: 64 bytes for an integer id, 96 (two lines, always) for a text id and a Placement.
+// size allows: with a Placement, 64 bytes for an id of one or two words (an integer, a UUID's
+// bytes), 96 (two lines, always) for three or four, or a text id.
 //
 // Writers hold the shard's mutex. The rules they keep for the readers:
 //   (C1) A buffer is written only while the cell's stamp does not name it: a settled stamp names
@@ -40,8 +41,8 @@ namespace detail {
 //
 // A reader loads the stamp (acquire), compares and copies (acquire), and loads the stamp again. If
 // both are equal, no word it copied was newer: a newer word (C1, C2) would have brought a newer
-// stamp with it. And none was older, by (C3). Stamps do not come back (epochs are unique), but for
-// one case that the array's version catches: see Shard.
+// stamp with it. And none was older, by (C3). Where a stamp comes back, the array's version, which
+// is looked at after the stamp, catches it: see ShardView.
 template <std::size_t MinIdWords, std::size_t PlacementWords>
 class alignas(kCacheLine / 2) Cell {
   static constexpr std::size_t kHalfLine = kCacheLine / 2 / sizeof(Word);
@@ -62,9 +63,10 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // Is the stamp still the one that was loaded before? Everything that was read in between was
-  // read with acquire, so this load comes after it; the load itself may be relaxed.
+  // read with acquire, so this load comes after it. It is an acquire itself because an equal stamp
+  // may be that of the cell's next partition (V3): whoever takes that one sees the new version too.
   [[nodiscard]] bool is_still(Stamp stamp) const noexcept {
-    return stamp_.load(std::memory_order_relaxed) == stamp.word();
+    return stamp_.load(std::memory_order_acquire) == stamp.word();
   }
 
   // As is_still, and in one total order with the count of the writes in flight: see
@@ -85,8 +87,19 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // Whether the cell has the id, one that does not need a block.
-  [[nodiscard]] bool matches_inline(const NumberKey& key) const noexcept {
-    return id_[0].load(std::memory_order_acquire) == key.id;  // (4)
+  //
+  // The words that are compared may be of several ids: the cell may get a new one meanwhile. So
+  // true counts only if the stamp is still the same afterwards, as for all that is read. False is
+  // good without that: the id that a stamp speaks of was stored before the stamp, so whoever finds
+  // another word than its own found a later one, and then its id left the cell meanwhile.
+  template <std::size_t Words>
+  [[nodiscard]] ABSL_ATTRIBUTE_ALWAYS_INLINE bool matches_inline(
+      const FixedKey<Words>& key) const noexcept {
+    std::uint64_t difference = id_[0].load(std::memory_order_acquire) ^ key.id[0];  // (4)
+    for (std::size_t i = 1; i < Words; ++i) {
+      difference |= id_[i].load(std::memory_order_acquire) ^ key.id[i];  // (4)
+    }
+    return difference == 0;
   }
   [[nodiscard]] ABSL_ATTRIBUTE_ALWAYS_INLINE bool matches_inline(
       const TextKey& key) const noexcept {
@@ -95,7 +108,8 @@ class alignas(kCacheLine / 2) Cell {
 
   // The same for any id. `is_current()` tells whether what was read since the stamp belongs
   // together; if it does not, true means nothing, and the caller finds that out by asking again.
-  [[nodiscard]] bool matches(const NumberKey& key, const auto&) const noexcept {
+  template <std::size_t Words>
+  [[nodiscard]] bool matches(const FixedKey<Words>& key, const auto&) const noexcept {
     return matches_inline(key);
   }
   [[nodiscard]] bool matches(const TextKey& key, const auto& is_current) const noexcept {
@@ -117,9 +131,13 @@ class alignas(kCacheLine / 2) Cell {
     return copy;
   }
 
-  // Copies the id. False if the cell changed meanwhile.
-  [[nodiscard]] bool copy_id(std::uint64_t& number, const auto&) const noexcept {
-    number = id_[0].load(std::memory_order_acquire);  // (4)
+  // Copies the id. False if the cell changed meanwhile. True says no more than that the copy could
+  // be made: like a placement it is the id's only if the stamp is still the same afterwards.
+  template <std::size_t Words>
+  [[nodiscard]] bool copy_id(std::array<std::uint64_t, Words>& words, const auto&) const noexcept {
+    for (std::size_t i = 0; i < Words; ++i) {
+      words[i] = id_[i].load(std::memory_order_acquire);  // (4)
+    }
     return true;
   }
   [[nodiscard]] bool copy_id(std::string& text, const auto& is_current) const {
@@ -154,9 +172,12 @@ class alignas(kCacheLine / 2) Cell {
   }
 
   // (C2). `block` holds the bytes of an id that does not fit, and is null otherwise.
-  void store_id(const NumberKey& key, std::uint32_t counter, IdBlock*) noexcept {
+  template <std::size_t Words>
+  void store_id(const FixedKey<Words>& key, std::uint32_t counter, IdBlock*) noexcept {
     store_label(0, counter);
-    id_[0].store(key.id, std::memory_order_release);  // (3)
+    for (std::size_t i = 0; i < Words; ++i) {
+      id_[i].store(key.id[i], std::memory_order_release);  // (3)
+    }
   }
   void store_id(const TextKey& key, std::uint32_t counter, IdBlock* block) noexcept {
     store_label(label_of(key), counter);
@@ -186,16 +207,26 @@ class alignas(kCacheLine / 2) Cell {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_relaxed));
     return (label >> kLengthShift) == kLongId ? long_id().block : nullptr;
   }
-  [[nodiscard]] IdBlock* id_block(const NumberKey*) const noexcept { return nullptr; }
+  template <std::size_t Words>
+  [[nodiscard]] IdBlock* id_block(const FixedKey<Words>*) const noexcept {
+    return nullptr;
+  }
 
   [[nodiscard]] static constexpr bool needs_block(const TextKey& key) noexcept {
     return key.id.size() > kInlineBytes;
   }
-  [[nodiscard]] static constexpr bool needs_block(const NumberKey&) noexcept { return false; }
+  template <std::size_t Words>
+  [[nodiscard]] static constexpr bool needs_block(const FixedKey<Words>&) noexcept {
+    static_assert(Words <= kIdWords, "an id of plain bytes fits its cell");
+    return false;
+  }
 
   // The hash of the id in the cell: the mutex is held, so the id does not change.
-  [[nodiscard]] std::uint64_t hash_of(const NumberKey*) const noexcept {
-    return NumberKey(id_[0].load(std::memory_order_relaxed)).hash;
+  template <std::size_t Words>
+  [[nodiscard]] std::uint64_t hash_of(const FixedKey<Words>*) const noexcept {
+    std::array<std::uint64_t, Words> words;
+    for (std::size_t i = 0; i < Words; ++i) words[i] = id_[i].load(std::memory_order_relaxed);
+    return FixedKey<Words>(words).hash;
   }
   [[nodiscard]] std::uint64_t hash_of(const TextKey*) const noexcept {
     const auto label = static_cast<std::uint32_t>(label_.load(std::memory_order_relaxed));

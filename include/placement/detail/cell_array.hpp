@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <new>
 
+#include "placement/detail/out_of_memory.hpp"
 #include "placement/detail/prefetch.hpp"
 #include "placement/detail/tag_group.hpp"
 #include "placement/detail/word.hpp"
@@ -37,9 +38,12 @@ class CellArray {
 
   // Throws std::bad_alloc. All cells are empty.
   static CellArray allocate(TableMemory& memory, unsigned log2_capacity) {
-    if (log2_capacity >= 8 * sizeof(std::size_t) - 8) throw std::bad_alloc();
+    if (log2_capacity >= 8 * sizeof(std::size_t) - 8) {
+      out_of_memory(kMoreThanThereIs, to_string(MemoryUse::Cells));
+    }
     const std::size_t capacity = std::size_t{1} << log2_capacity;
-    auto* const block = static_cast<std::byte*>(memory.allocate(bytes(capacity), MemoryUse::Cells));
+    auto* const block =
+        static_cast<std::byte*>(detail::allocate(memory, bytes(capacity), MemoryUse::Cells));
     ::new (block) Header;
     return at(block + bytes_before_cells(capacity), log2_capacity);
   }

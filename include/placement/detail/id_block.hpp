@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "placement/detail/out_of_memory.hpp"
 #include "placement/detail/word.hpp"
 #include "placement/table_memory.hpp"
 
@@ -26,12 +27,12 @@ class IdBlock {
 
   // The whole block, header included, that holds an id of `bytes` bytes: a power of two.
   [[nodiscard]] static std::size_t size_for(std::size_t bytes) {
-    if (bytes > kMostBytes - kHeaderBytes) throw std::bad_alloc();
+    if (bytes > kMostBytes - kHeaderBytes) out_of_memory(bytes, to_string(MemoryUse::LongIds));
     return std::bit_ceil(kHeaderBytes + bytes);
   }
 
   static IdBlock* allocate(TableMemory& memory, std::size_t size) {
-    auto* const block = ::new (memory.allocate(size, MemoryUse::LongIds)) IdBlock;
+    auto* const block = ::new (detail::allocate(memory, size, MemoryUse::LongIds)) IdBlock;
     block->size_ = size;
     return block;
   }

@@ -2,9 +2,13 @@
 #ifndef PLACEMENT_DETAIL_PARTITION_KEY_HPP_
 #define PLACEMENT_DETAIL_PARTITION_KEY_HPP_
 
+#include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -12,16 +16,44 @@
 #include <absl/hash/hash.h>
 #include <absl/strings/string_view.h>
 
-#include "placement/detail/word.hpp"
+#include "placement/detail/text_words.hpp"
 
 namespace placement {
 inline namespace v1 {
 
-// What identifies a partition: text of any length and content, or an integer or enumeration of at
-// most 64 bits.
+// The largest id of plain bytes, in bytes; text may be of any length.
+inline constexpr std::size_t kMaxIdBytes = 32;
+
+// What identifies a partition: text of any length and content (std::string), or plain bytes that
+// are kept in the table as they are: an integer, an enumeration, the 16 bytes of a UUID, a struct
+// of integers. Ids of plain bytes are compared byte by byte, whatever `==` their type has, or if it
+// has none. Each condition is a concept of its own, so that a compiler names the one that an id
+// type does not meet.
+
+// A pointer, or a view of what stands elsewhere, says where an id is and not what it is.
 template <typename Id>
-concept PartitionKey =
-    std::same_as<Id, std::string> || ((std::integral<Id> || std::is_enum_v<Id>) && sizeof(Id) <= 8);
+concept IdIsNoPointerOrView =
+    !std::is_pointer_v<Id> && !std::is_member_pointer_v<Id> && !std::is_null_pointer_v<Id> &&
+    !std::ranges::borrowed_range<Id> && !std::same_as<Id, absl::string_view>;
+
+template <typename Id>
+concept IdIsTextOrTriviallyCopyable =
+    std::same_as<Id, std::string> ||
+    (std::is_object_v<Id> && !std::is_array_v<Id> && std::is_trivially_copyable_v<Id> &&
+     std::copy_constructible<Id>);
+
+// Then equal ids have equal bytes.
+template <typename Id>
+concept IdHasNoPaddingAndNoFloatingPoint =
+    std::same_as<Id, std::string> || std::integral<Id> || std::is_enum_v<Id> ||
+    std::has_unique_object_representations_v<Id>;
+
+template <typename Id>
+concept IdHasAtMost32Bytes = std::same_as<Id, std::string> || sizeof(Id) <= kMaxIdBytes;
+
+template <typename Id>
+concept PartitionKey = IdIsNoPointerOrView<Id> && IdIsTextOrTriviallyCopyable<Id> &&
+                       IdHasNoPaddingAndNoFloatingPoint<Id> && IdHasAtMost32Bytes<Id>;
 
 namespace detail {
 
@@ -75,12 +107,22 @@ struct TextKey {
   std::uint64_t hash;
 };
 
-struct NumberKey {
-  using Id = std::uint64_t;
+// An id of a fixed number of words.
+template <std::size_t Words>
+struct FixedKey {
+  using Id = std::array<std::uint64_t, Words>;
 
-  explicit NumberKey(Id number) noexcept
-      : NumberKey(number, widen_hash(absl::Hash<std::uint64_t>()(number))) {}
-  NumberKey(Id number, std::uint64_t hash_of_number) noexcept : id(number), hash(hash_of_number) {}
+  explicit FixedKey(const Id& words) noexcept : FixedKey(words, widen_hash(hash_words(words))) {}
+  FixedKey(const Id& words, std::uint64_t hash_of_words) noexcept
+      : id(words), hash(hash_of_words) {}
+
+  static std::size_t hash_words(const Id& words) noexcept {
+    if constexpr (Words == 1) {
+      return absl::Hash<std::uint64_t>()(words[0]);
+    } else {
+      return absl::Hash<Id>()(words);
+    }
+  }
 
   Id id;
   std::uint64_t hash;
@@ -89,21 +131,38 @@ struct NumberKey {
 // How an id type appears in the interface and in a cell.
 template <typename Id>
 struct IdTraits {
+  static constexpr std::size_t kMinWords = words_for(sizeof(Id));
+
   using Parameter = Id;
   using View = Id;
-  using Key = NumberKey;
-  using Owned = std::uint64_t;
-  static constexpr std::size_t kMinWords = 1;
+  using Key = FixedKey<kMinWords>;
+  using Owned = typename Key::Id;
 
-  static Key key(Parameter id) noexcept { return Key(static_cast<std::uint64_t>(id)); }
-  static View view(Owned id) noexcept { return static_cast<Id>(id); }
-  static std::string print(View id) {
-    if constexpr (std::is_enum_v<Id>) {
-      return std::to_string(static_cast<std::underlying_type_t<Id>>(id));
+  static Key key(const Id& id) noexcept { return Key(owned(id)); }
+  static Key key(const Id& id, std::uint64_t hash) noexcept { return Key(owned(id), hash); }
+  // An integer is one word by its value. All else is its bytes, and zeros up to a whole word.
+  static Owned owned(const Id& id) noexcept {
+    Owned words{};
+    if constexpr (kIsNumber) {
+      words[0] = static_cast<std::uint64_t>(id);
     } else {
-      return std::to_string(id);
+      std::memcpy(words.data(), &id, sizeof(Id));
+    }
+    return words;
+  }
+  static View view(const Owned& words) noexcept {
+    if constexpr (kIsNumber) {
+      return static_cast<Id>(words[0]);
+    } else {
+      std::array<std::byte, sizeof(Id)> bytes;
+      std::memcpy(bytes.data(), words.data(), bytes.size());
+      return std::bit_cast<Id>(bytes);
     }
   }
+
+ private:
+  static constexpr bool kIsNumber =
+      (std::integral<Id> || std::is_enum_v<Id>) && sizeof(Id) <= sizeof(std::uint64_t);
 };
 
 template <>
@@ -115,9 +174,16 @@ struct IdTraits<std::string> {
   static constexpr std::size_t kMinWords = 5;  // a UUID's 36 characters, inline
 
   static Key key(Parameter id) noexcept { return Key(id); }
+  static Key key(Parameter id, std::uint64_t hash) noexcept { return Key(id, hash); }
+  static Owned owned(Parameter id) { return Owned(id.data(), id.size()); }
   static View view(const Owned& id) noexcept { return id; }
-  static std::string print(View id) { return std::string(id); }
 };
+
+// What get_many takes as ids: any of them at once, and how many there are.
+template <typename Ids, typename Id>
+concept ManyIds =
+    std::ranges::random_access_range<Ids> && std::ranges::sized_range<Ids> &&
+    std::convertible_to<std::ranges::range_reference_t<Ids>, typename IdTraits<Id>::Parameter>;
 
 }  // namespace detail
 }  // namespace v1

@@ -68,7 +68,7 @@ class Stock {
     }
     if (need.counter_chunk != 0) {
       drop_counter_chunk();
-      counter_chunk_ = memory_.allocate(need.counter_chunk, MemoryUse::Counters);
+      counter_chunk_ = detail::allocate(memory_, need.counter_chunk, MemoryUse::Counters);
       counter_chunk_bytes_ = need.counter_chunk;
     }
   }
@@ -199,6 +199,11 @@ class Shard : public ShardLock {
 
   [[nodiscard]] bool is_growing() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     return next_.word() != 0;
+  }
+
+  // How often an array has given way to the next.
+  [[nodiscard]] std::uint64_t growths() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return growths_;
   }
 
   // The cell of the id, also one that is remembered as erased; or an empty slot.
@@ -333,11 +338,16 @@ class Shard : public ShardLock {
         const Stamp stamp = slot.cell().stamp();
         if (!stamp.is_erased() || stamp.epoch() > up_to) continue;
         WriteCounter& writes = counter(slot.cell());
-        if (writes.end_quarantine(clock)) drained.SignalAll();  // nobody else may ever look
+        if (writes.end_quarantine(clock, over)) drained.SignalAll();  // nobody else may ever look
         if (writes.close_if_idle()) erase(slot);
       }
     }
     return array_.groups();
+  }
+
+  // For a table that tracks its permits and comes to its end: what it knows of those in quarantine.
+  void forget_quarantines() noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    counters_.forget_quarantines(over);
   }
 
   [[nodiscard]] bool has_permits_out() const noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -361,7 +371,10 @@ class Shard : public ShardLock {
   }
 
   static std::size_t id_bytes(const TextKey& key) noexcept { return key.id.size(); }
-  static std::size_t id_bytes(const NumberKey&) noexcept { return 0; }
+  template <std::size_t Words>
+  static std::size_t id_bytes(const FixedKey<Words>&) noexcept {
+    return 0;
+  }
 
   // The array that takes inserts.
   [[nodiscard]] Array target() const noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -473,6 +486,7 @@ class Shard : public ShardLock {
       scrubbed_ = 0;
     }
     array_ = std::exchange(next_, kNoArray);
+    ++growths_;
   }
 
   // (V2) The view has its new version by now.
@@ -510,6 +524,7 @@ class Shard : public ShardLock {
   std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
   std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that are not empty
   Epoch vacated_ ABSL_GUARDED_BY(mutex);  // the greatest of the target's vacated cells, or zero
+  std::uint64_t growths_ ABSL_GUARDED_BY(mutex) = 0;  // that have ended
   std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;    // groups of array_ before it are moved
   Array prepared_ ABSL_GUARDED_BY(mutex) = kNoArray;  // to be next_ when it is populated
   std::size_t populated_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of prepared_

@@ -126,7 +126,7 @@ class alignas(kCacheLine / 2) ShardView {
   [[nodiscard]] std::uint64_t version() const noexcept {
     return version_.load(std::memory_order_acquire) & ~std::uint64_t{1};
   }
-  // After acquire loads only, as Cell::is_still.
+  // After acquire loads only; after the second look at a stamp, if there is one.
   [[nodiscard]] bool is_still(std::uint64_t version) const noexcept {
     return version_.load(std::memory_order_relaxed) == version;
   }
@@ -141,8 +141,8 @@ class alignas(kCacheLine / 2) ShardView {
   // Before a partition's second cell is published, and before its first gives way to that.
   void begin_second_cell() noexcept { renew_version(1); }
   void end_second_cell() noexcept { renew_version(1); }
-  // (V3) Before a vacated cell gets a stamp that it may have had before. Whoever reads a word that
-  // comes after this, and the stamp among them, sees the new version.
+  // (V3) Before a vacated cell gets a stamp that it may have had before. Whoever takes that stamp
+  // with acquire, also at the second look, sees the new version.
   void begin_reuse() noexcept { renew_version(2); }
   void install_next(Array next) noexcept { next_.store(next.word(), std::memory_order_release); }
 

@@ -18,6 +18,7 @@
 #include "placement/clock.hpp"
 #include "placement/detail/held_write.hpp"
 #include "placement/detail/mutex.hpp"
+#include "placement/detail/tracked_permits.hpp"
 #include "placement/detail/word.hpp"
 #include "placement/table_memory.hpp"
 
@@ -28,7 +29,9 @@ namespace detail {
 // What a shard shares with the permits on its partitions.
 struct alignas(kCacheLine) ShardLock {
   Mutex mutex;
-  CondVar drained;  // signalled when an awaited counter has come to zero
+  CondVar drained;                     // signalled when an awaited counter has come to zero
+  const Clock* table_clock = nullptr;  // the table's, from the beginning
+  PermitsThatAreOver over ABSL_GUARDED_BY(mutex);
 };
 
 // How many writes are in flight on one partition. It has a cache line of its own, away from the
@@ -95,11 +98,13 @@ class alignas(kCacheLine) WriteCounter {
     ++quarantined_;
     quarantined_until_ = std::max(quarantined_until_, absl::ToUnixNanos(until));
   }
-  // Uncounts the quarantined writes if their time is over. True if someone waits for that.
-  bool end_quarantine(const Clock& clock) noexcept {
+  // Uncounts the quarantined writes if their time is over, and gives what was tracked of them to
+  // `over`. True if someone waits for that.
+  bool end_quarantine(const Clock& clock, PermitsThatAreOver& over) noexcept {
     if (quarantined_ == 0 || clock.now() < quarantine_ends()) return false;
     const std::uint64_t count = std::exchange(quarantined_, 0U);
     quarantined_until_ = 0;
+    tracked_.end_quarantine(over);
     const std::uint64_t before = state_.fetch_sub(count, std::memory_order_seq_cst);
     return (before & kCountMask) == count && (before & kAwaited) != 0;
   }
@@ -109,6 +114,16 @@ class alignas(kCacheLine) WriteCounter {
   // When the quarantine ends; the infinite future if nothing is in quarantine.
   [[nodiscard]] absl::Time quarantine_ends() const noexcept {
     return quarantined_ == 0 ? absl::InfiniteFuture() : absl::FromUnixNanos(quarantined_until_);
+  }
+
+  // The writes in flight by name, if the table tracks them. Each of them is counted: a permit comes
+  // into the list after it was counted, and goes before. Requires that the counter is not closed.
+  [[nodiscard]] TrackedPermits& tracked() noexcept { return tracked_; }
+
+  // Whether nothing is in flight, and nothing will be before it is reopened.
+  [[nodiscard]] bool is_closed() const noexcept {
+    // Only the holder of the mutex closes and opens it.
+    return (state_.load(std::memory_order_relaxed) & kClosed) != 0;
   }
 
   // The writes that are held back until the partition leaves cutover.
@@ -124,7 +139,10 @@ class alignas(kCacheLine) WriteCounter {
   // Trivial, so that a counter begins to live in zeroed memory that nobody touched.
   Word state_;
   // Guarded by the shard's mutex:
-  std::uint32_t next_free_;
+  union {
+    std::uint32_t next_free_;  // while it is closed
+    TrackedPermits tracked_;   // else
+  };
   std::uint32_t waiters_;
   std::uint32_t quarantined_;
   std::int64_t quarantined_until_;  // nanoseconds since the epoch of the table's clock
@@ -168,8 +186,9 @@ class WriteCounters {
     if (free_ == kNone) return used_++;
     const std::uint32_t number = free_;
     free_ = (*this)[number].next_free_;
+    (*this)[number].tracked_ = TrackedPermits();
     (*this)[number].reopen();
-    (*this)[number].held().start_counting();
+    (*this)[number].held().change_partition();
     return number;
   }
 
@@ -181,6 +200,14 @@ class WriteCounters {
 
   // Counters that have ever been in use: 0 to used() - 1.
   [[nodiscard]] std::uint32_t used() const noexcept { return used_; }
+
+  // Nobody waits for the quarantines any more.
+  void forget_quarantines(PermitsThatAreOver& over) noexcept {
+    for (std::uint32_t number = 0; number < used_; ++number) {
+      WriteCounter& counter = (*this)[number];
+      if (!counter.is_closed()) counter.tracked().end_quarantine(over);
+    }
+  }
 
   void deallocate_all(TableMemory& memory) noexcept {
     while (chunk_count_ > 0) {

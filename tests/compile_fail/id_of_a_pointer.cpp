@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: PartitionKey
+// expect: IdIsNoPointerOrView
+#include <placement/placement_table.hpp>
+
+placement::BasicPlacementTable<const char*> table;
