@@ -90,7 +90,13 @@ def run():
         str(id): "Active(%d), epoch %d" % (id + 100, id + 41)
         for id in range(-40, 42)
     })
-    check_values(ref="-40, not found yet")
+    check_table("tenants", "1 partition, epoch 1, 1 shard", {
+        "{tenant = 1, shard = 2, index = 3}": "Active(7), epoch 1, 1 in flight",
+    })
+    check_values(
+        ref="-40, not found yet",
+        permit="7, epoch 1, out",
+        of_tenant="{tenant = 1, shard = 2, index = 3}, not found yet")
 
     # As a user sees it.
     shown = gdb.execute("print colours", to_string=True).strip()

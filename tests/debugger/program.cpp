@@ -13,6 +13,11 @@ using placement::ClusterId;
 using placement::IndexName;
 using placement::Placement;
 
+struct Tenant {
+  std::uint64_t tenant;
+  std::uint32_t shard;
+  std::uint32_t index;
+};
 enum class Colour : std::uint8_t { Red = 1, Green = 2 };
 
 template <typename... Looked>
@@ -72,7 +77,12 @@ void look_at_a_growing_table() {
       placement::TableOptions{.shards = 1});
   for (std::int32_t id = -40; id < 42; ++id) growing.set(id, static_cast<std::uint32_t>(id + 100));
   auto ref = growing.ref(-40);
-  look(colours, growing, ref);
+  placement::BasicPlacementTable<Tenant, std::uint32_t> tenants(
+      placement::TableOptions{.shards = 1, .track_permits = true});
+  tenants.set(Tenant{1, 2, 3}, 7);
+  const auto permit = tenants.acquire_write(Tenant{1, 2, 3});
+  auto of_tenant = tenants.ref(Tenant{1, 2, 3});
+  look(colours, growing, ref, tenants, permit, of_tenant);
 }
 
 }  // namespace
