@@ -35,9 +35,11 @@ function(placement_table_add_test name)
   target_link_options(${target} PRIVATE ${test_OPTIONS})
 
   # PRE_TEST: a build does not fail because a test program cannot be run on the building machine.
+  # NO_PRETTY: names as the suites give them, not what a compiler calls a type.
   gtest_discover_tests(
     ${target}
     TEST_PREFIX "${test_PREFIX}"
+    NO_PRETTY_TYPES NO_PRETTY_VALUES
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT ${test_TIMEOUT} LABELS ${test_LABEL} RUN_SERIAL ${test_SERIAL})

@@ -453,7 +453,14 @@ class Linearizability : public testing::Test {
 };
 
 using Kinds = testing::Types<NumberIds, ShortIds, LongIds>;
-TYPED_TEST_SUITE(Linearizability, Kinds);
+struct KindNames {
+  template <typename Kind>
+  static std::string GetName(int) {
+    if constexpr (std::is_same_v<Kind, NumberIds>) return "NumberIds";
+    return std::is_same_v<Kind, ShortIds> ? "ShortIds" : "LongIds";
+  }
+};
+TYPED_TEST_SUITE(Linearizability, Kinds, KindNames);
 
 std::uint64_t rounds(std::uint64_t count) {
   return count / std::max<std::uint64_t>(kSlow ? 3 : 1, std::min<std::uint64_t>(work_divisor(), 5));

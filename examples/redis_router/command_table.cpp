@@ -190,8 +190,9 @@ const CommandInfo* CommandTable::find(std::span<const std::string_view> args) co
   char buffer[64];
   std::size_t size = 0;
   const auto append = [&](std::string_view word) {
-    if (size + word.size() > sizeof buffer) return false;
-    for (const char c : word) buffer[size++] = ascii_lower(c);
+    if (word.size() > sizeof buffer - size) return false;
+    std::transform(word.begin(), word.end(), buffer + size, ascii_lower);
+    size += word.size();
     return true;
   };
   if (args.empty() || !append(args[0])) return nullptr;
