@@ -1153,6 +1153,7 @@ TableStats BasicPlacementTable<Id, P>::stats() const noexcept {
     const MutexLock lock(shards_[i].mutex);
     sum += shards_[i].stats();
   }
+  held_.add_to(sum);
   return sum;
 }
 
