@@ -79,7 +79,6 @@ TEST_F(Readme, TheTenLinesPrintWhatItSays) {
   }
   std::cout.rdbuf(before);
   EXPECT_EQ(printed.str(),
-            "write to redis-a, epoch 1\n"
             "begin:   epoch 2\n"
             "cutover: epoch 3\n"
             "flip:    WritesInFlight\n"
