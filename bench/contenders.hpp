@@ -56,6 +56,10 @@ struct IdHash {
     return absl::Hash<absl::string_view>()(absl::string_view(id.data(), id.size()));
   }
   std::size_t operator()(std::uint64_t id) const { return absl::Hash<std::uint64_t>()(id); }
+  template <std::size_t Size>
+  std::size_t operator()(const std::array<std::uint8_t, Size>& id) const {
+    return absl::Hash<std::array<std::uint8_t, Size>>()(id);
+  }
 };
 
 // What is measured. `Thread` lives on the stack of each thread that calls the rest; `quiescent`

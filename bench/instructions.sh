@@ -15,7 +15,7 @@ counted() { # arguments of lookups
 }
 
 "$lookups" --list | while read -r contender; do
-  for ids in 36-byte 15-byte 8-byte; do
+  for ids in 36-byte 15-byte 16-byte 8-byte; do
     for load in zipf misses; do
       for operation in get admit_write "acquire_write + release"; do
         [ "$contender" = placement_table ] || [ "$operation" = get ] || continue

@@ -3,8 +3,10 @@
 // One contender's operation, a given number of times and nothing else that depends on that number:
 // the difference of two runs under callgrind is what the operations cost. See instructions.sh.
 //
-//   placement_table_lookups CONTENDER 36-byte|15-byte|8-byte PARTITIONS LOAD OPERATION COUNT
+//   placement_table_lookups CONTENDER IDS PARTITIONS LOAD OPERATION COUNT
 //   placement_table_lookups --list
+//
+// IDS are 36-byte, 15-byte, 16-byte or 8-byte.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -57,5 +59,6 @@ int main(int argc, char** argv) {
   }
   if (arguments[1] == "36-byte") return run<Uuids>(arguments);
   if (arguments[1] == "15-byte") return run<ShortNames>(arguments);
+  if (arguments[1] == "16-byte") return run<UuidBytes>(arguments);
   return run<Integers>(arguments);
 }

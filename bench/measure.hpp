@@ -144,6 +144,7 @@ template <typename Ids>
 extern template std::vector<Maker<Integers>> contender_makers<Integers>();
 extern template std::vector<Maker<ShortNames>> contender_makers<ShortNames>();
 extern template std::vector<Maker<Uuids>> contender_makers<Uuids>();
+extern template std::vector<Maker<UuidBytes>> contender_makers<UuidBytes>();
 
 template <typename Ids>
 [[nodiscard]] std::vector<std::unique_ptr<AnyContender<Ids>>> make_contenders() {

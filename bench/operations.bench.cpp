@@ -186,6 +186,7 @@ void register_all() {
 int main(int argc, char** argv) {
   register_all<Uuids>();
   register_all<ShortNames>();
+  register_all<UuidBytes>();
   register_all<Integers>();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -87,6 +87,19 @@ struct Uuids {
   }
 };
 
+// The same as bytes: half of what the text takes, and inline in a smaller cell.
+struct UuidBytes {
+  using Id = std::array<std::uint8_t, 16>;
+  using View = Id;
+  static constexpr const char* kName = "16-byte";
+  static constexpr std::size_t kBytes = 16;
+  static Id make(std::size_t index) {
+    const std::array<std::uint64_t, 2> words = {Random::mix(2 * index + 1),
+                                                Random::mix(2 * index + 2)};
+    return std::bit_cast<Id>(words);
+  }
+};
+
 // One request, as a router has it: the id's bytes in a buffer. The partition's number says what the
 // right answer is.
 template <typename Ids>
@@ -108,6 +121,15 @@ struct Request<Integers> {
   [[nodiscard]] std::uint64_t id() const noexcept { return number; }
 
   std::uint64_t number;
+  std::uint32_t partition;
+};
+
+template <>
+struct Request<UuidBytes> {
+  void assign(const UuidBytes::Id& from) { bytes = from; }
+  [[nodiscard]] UuidBytes::Id id() const noexcept { return bytes; }
+
+  UuidBytes::Id bytes;
   std::uint32_t partition;
 };
 

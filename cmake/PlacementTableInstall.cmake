@@ -16,7 +16,8 @@ set(placement_table_package_dir "${CMAKE_INSTALL_DATADIR}/cmake/placement_table"
 install(
   TARGETS placement_table
   EXPORT placement_table
-  FILE_SET HEADERS)
+  FILE_SET HEADERS
+  FILE_SET asio_headers)
 install(
   EXPORT placement_table
   NAMESPACE placement_table::

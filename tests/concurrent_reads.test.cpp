@@ -386,20 +386,13 @@ TEST(ConcurrentReads, SeeAnErasedPartitionGoAndComeBackNewer) {
   EXPECT_GT(gone.load(), 0U);
 }
 
-// Ids beyond a cell, alike but for their ends, take turns in the same blocks and cells.
-TEST(ConcurrentReads, TakeNoLongIdForAnotherWhileTheirBlocksAreRecycled) {
+// The first of the ids stays, the others come and go.
+template <typename Id>
+void expect_none_is_taken_for_another(const std::vector<Id>& ids, TableMemory& memory) {
   const std::uint64_t kChanges = work(400'000);
-  constexpr std::uint64_t kIds = 12;
-  std::vector<std::string> ids;
-  for (std::uint64_t n = 0; n < kIds; ++n) {
-    // Two lengths of one size class of blocks, and one of another.
-    ids.push_back(std::string(std::array<std::size_t, 3>{180, 190, 400}[n % 3], 'x') +
-                  std::to_string(n));
-  }
-  CountingMemory memory;
-  TextTable table(TableOptions{.shards = 1, .memory = &memory});
+  BasicPlacementTable<Id, ChecksummedPlacement> table(TableOptions{.shards = 1, .memory = &memory});
   Random random = make_random();
-  table.set(ids[0], {0, 0});  // stays throughout
+  table.set(ids[0], {0, 0});
   std::atomic<std::uint64_t> there{0};
   std::atomic<std::uint64_t> gone{0};
   Violations lost("the resident partition was not found");
@@ -408,25 +401,46 @@ TEST(ConcurrentReads, TakeNoLongIdForAnotherWhileTheirBlocksAreRecycled) {
       [&](Pace& pace) {
         for (std::uint64_t i = 0; i < kChanges; ++i) {
           pace();
-          const std::uint64_t n = 1 + below(random, kIds - 1);
+          const std::uint64_t n = 1 + below(random, ids.size() - 1);
           if (!table.erase(ids[n])) table.set(ids[n], {n, i});
         }
       },
       [&](std::size_t, std::uint64_t turn) {
-        const std::uint64_t n = turn % kIds;
+        const std::uint64_t n = turn % ids.size();
         const auto at = table.get(ids[n]);
         lost.count_if(n == 0 && !at);
         ++(at ? there : gone);
         wrong.count_if(at && (!at->placement.is_whole() || at->placement.partition != n));
         if (turn % 16 != 0) return;
-        table.for_each([&](std::string_view id, const State& state, Epoch) {
+        table.for_each([&](const auto& id, const auto& state, Epoch) {
           const std::uint64_t of = state.read_placement().partition;
-          wrong.count_if(!state.read_placement().is_whole() || of >= kIds || id != ids[of]);
+          wrong.count_if(!state.read_placement().is_whole() || of >= ids.size() || id != ids[of]);
         });
       });
   EXPECT_GT(there.load(), 0U);
   EXPECT_GT(gone.load(), 0U);
+}
+
+// Ids beyond a cell, alike but for their ends, take turns in the same blocks and cells.
+TEST(ConcurrentReads, TakeNoLongIdForAnotherWhileTheirBlocksAreRecycled) {
+  constexpr std::uint64_t kIds = 12;
+  std::vector<std::string> ids;
+  for (std::uint64_t n = 0; n < kIds; ++n) {
+    // Two lengths of one size class of blocks, and one of another.
+    ids.push_back(std::string(std::array<std::size_t, 3>{180, 190, 400}[n % 3], 'x') +
+                  std::to_string(n));
+  }
+  CountingMemory memory;
+  expect_none_is_taken_for_another(ids, memory);
   EXPECT_LE(memory.allocations(MemoryUse::LongIds), kIds) << "the blocks were not recycled";
+}
+
+// Each word is that of others, too, so what is put together from two of them is often a third.
+TEST(ConcurrentReads, TakeNoIdOfSeveralWordsForAnotherWhileTheirCellsAreRecycled) {
+  std::vector<std::array<std::uint64_t, 4>> ids;
+  for (std::uint64_t n = 0; n < 16; ++n) ids.push_back({n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3});
+  CountingMemory memory;
+  expect_none_is_taken_for_another(ids, memory);
 }
 
 // At a steady number of partitions an array whose groups are full of vacant cells is replaced by
@@ -440,7 +454,8 @@ void expect_reads_survive_recycled_arrays(unsigned log2_capacity, std::uint64_t 
   const std::uint64_t groups = capacity / detail::TagGroup::kCells;
   std::vector<std::vector<std::uint64_t>> ids_by_home(groups);
   for (std::uint64_t id = 0, full = 0; full < groups; ++id) {
-    auto& ids = ids_by_home[detail::IdTraits<std::uint64_t>::key(id).hash / (~std::uint64_t{0} / groups + 1)];
+    auto& ids = ids_by_home[detail::IdTraits<std::uint64_t>::key(id).hash /
+                            (~std::uint64_t{0} / groups + 1)];
     if (ids.size() == kResidents + kPassers) continue;
     ids.push_back(id);
     if (ids.size() == kResidents + kPassers) ++full;

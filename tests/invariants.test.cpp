@@ -138,7 +138,7 @@ TEST_F(Invariants, E1EpochsAreUniqueAcrossTheTableAndGrowForEachPartition) {
   std::map<std::string, Epoch> newest;
   for (std::uint64_t round = 0; round < 20; ++round) {
     for (const std::string id : {"a", "b", "c"}) {
-      for (const Operation operation : test::kOperations) {
+      for (const Operation operation : test::kCalls) {
         const TransitionResult result = perform(table_, operation, id, place(round));
         if (!result) continue;
         EXPECT_TRUE(drawn.insert(*result).second);

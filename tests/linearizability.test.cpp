@@ -13,7 +13,6 @@
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -21,6 +20,8 @@
 #include <variant>
 #include <vector>
 
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
 #include <gtest/gtest.h>
 #include <placement/placement_table.hpp>
 
@@ -59,7 +60,10 @@ constexpr Weights kAnything = weights({{Method::Set, 2},
                                        {Method::CompleteMigration, 4},
                                        {Method::AbortMigration, 1},
                                        {Method::ClaimMigration, 1},
+                                       {Method::PauseWrites, 2},
+                                       {Method::ResumeWrites, 2},
                                        {Method::Erase, 2},
+                                       {Method::EraseDrained, 2},
                                        {Method::Get, 4},
                                        {Method::AdmitWrite, 2},
                                        {Method::State, 2},
@@ -72,8 +76,13 @@ constexpr Weights kOperator = weights({{Method::Set, 1},
                                        {Method::EnterCutover, 4},
                                        {Method::CompleteMigration, 6},
                                        {Method::State, 1}});
-constexpr Weights kRegistrar =
-    weights({{Method::Set, 6}, {Method::Erase, 4}, {Method::Get, 1}, {Method::Contains, 1}});
+constexpr Weights kRegistrar = weights({{Method::Set, 6},
+                                        {Method::Erase, 2},
+                                        {Method::EraseDrained, 3},
+                                        {Method::PauseWrites, 1},
+                                        {Method::ResumeWrites, 1},
+                                        {Method::Get, 1},
+                                        {Method::Contains, 1}});
 constexpr Weights kReader = weights({{Method::Get, 6},
                                      {Method::State, 4},
                                      {Method::AdmitWrite, 2},
@@ -110,8 +119,27 @@ struct Sights {
   std::uint64_t drains = 0;    // flips and erases refused for a permit or a passing write
   std::uint64_t cutovers = 0;  // writes refused by one
   std::uint64_t erases = 0;
+  std::uint64_t pauses = 0;     // those of erase_until among them
+  std::uint64_t removals = 0;   // by erase_until
+  std::uint64_t overtaken = 0;  // erase_until, after somebody else changed the partition
+  std::uint64_t stale = 0;      // refused, because another epoch was expected
   std::uint64_t applied = 0;
   std::uint64_t growths = 0;  // arrays of cells
+};
+
+// Takes notes of what the calling thread changes, while it calls erase_until.
+template <typename Id>
+class NoteTaker final : public BasicTableObserver<Id, P> {
+ public:
+  static inline thread_local std::vector<Note>* notes_of_thread = nullptr;
+  static inline thread_local StampClock* clock_of_thread = nullptr;
+
+  void on_change(const BasicPartitionChange<Id, P>& change) noexcept override {
+    if (notes_of_thread == nullptr) return;
+    const std::uint64_t first = clock_of_thread->next();
+    const std::uint64_t second = clock_of_thread->next();
+    notes_of_thread->push_back({change.epoch, {first, second, clock_of_thread->next()}});
+  }
 };
 
 // What one thread of a round does, and what it saw.
@@ -133,6 +161,7 @@ class Worker {
   // `base` is the generation when the round began, and `churn` makes ids that nobody else has.
   template <typename Churn>
   void run(Epoch base, Churn churn) {
+    NoteTaker<Id>::clock_of_thread = &clock_;
     Preemption preemption;
     for (std::size_t i = 0; i < kCallsOfThread; ++i) {
       if (below(random_, 20) == 0) {
@@ -158,9 +187,17 @@ class Worker {
     op.method = method;
     switch (method) {
       case Method::Set:
+        op.placement = fresh_placement(which);
+        op.epoch = perhaps_expected(which);
+        if (op.epoch && below(random_, 2) == 0) op.epoch = Epoch::zero();
+        break;
       case Method::BeginMigration:
         op.placement = fresh_placement(which);
+        op.epoch = perhaps_expected(which);
         break;
+      case Method::EraseDrained:
+        return erase_until(which);
+      case Method::Erase:
       case Method::EnterCutover:
       case Method::CompleteMigration:
       case Method::AbortMigration:
@@ -181,7 +218,9 @@ class Worker {
       case Method::Release:
         if (permits_[which].empty()) return;
         break;
-      case Method::Erase:
+      case Method::PauseWrites:
+      case Method::ResumeWrites:
+      case Method::ForgetErased:
       case Method::Get:
       case Method::State:
       case Method::Contains:
@@ -193,6 +232,20 @@ class Worker {
     call.returned = clock_.next();
     histories[which].push_back(call);
     learn(which, call);
+  }
+
+  void erase_until(std::size_t which) {
+    std::vector<Note> notes;
+    NoteTaker<Id>::notes_of_thread = &notes;
+    const absl::Time deadline = absl::Now() + absl::Microseconds(below(random_, 100));
+    History<Op> steps;
+    perform_erase_until(
+        table_, ids_[which], deadline, thread_, notes, [this] { return clock_.next(); }, steps);
+    NoteTaker<Id>::notes_of_thread = nullptr;
+    for (Call<Op>& step : steps) {
+      learn(which, step);
+      histories[which].push_back(std::move(step));
+    }
   }
 
   // The partition's last epoch that this thread saw, and of the table a change that it made.
@@ -251,14 +304,8 @@ class Worker {
                             phase == 1 ? MigrationPhase::Draining : MigrationPhase::Cutover);
   }
 
-  // Epochs of a source of truth: of different threads never the same, and in no order.
-  Epoch news(Epoch base) {
-    ++news_;
-    const std::uint64_t turn = news_ + below(random_, 8);
-    std::uint64_t epoch = base.value() + 1 + turn * kThreads + thread_;
-    while (!used_.insert(epoch).second) epoch += kThreads;
-    return Epoch(epoch);
-  }
+  // Epochs of a source of truth: in no order, and shared by the partitions and the threads.
+  Epoch news(Epoch base) { return Epoch(base.value() + 1 + (++news_ + below(random_, 8)) * 2); }
 
   std::optional<Epoch> perhaps_expected(std::size_t which) {
     if (below(random_, 3) != 0) return std::nullopt;
@@ -273,7 +320,6 @@ class Worker {
   Random random_;
   std::vector<std::vector<Permit>> permits_;
   std::vector<Epoch> epochs_;
-  std::set<std::uint64_t> used_;
   std::uint64_t news_ = 0;
   std::uint64_t sequence_ = 0;
 
@@ -298,6 +344,11 @@ void look(const History<Op>& history, Sights& sights) {
     if (is_flip && !is_alone) ++sights.overlapped_flips;
     if (result != nullptr && *result == MigrationError::WritesInFlight) ++sights.drains;
     if (op.method == Method::Erase && *result) ++sights.erases;
+    if (op.method == Method::PauseWrites && *result) ++sights.pauses;
+    if (op.method == Method::EraseDrained && *result) ++sights.removals;
+    if (result != nullptr && *result == MigrationError::StaleEpoch) {
+      ++(op.method == Method::EraseDrained ? sights.overtaken : sights.stale);
+    }
     if (op.method == Method::Apply && std::get<bool>(op.result)) ++sights.applied;
     if (std::holds_alternative<Granted<P>>(op.result)) ++sights.permits;
     const auto* const refusal = std::get_if<WriteRefusal>(&op.result);
@@ -337,6 +388,7 @@ class Linearizability : public testing::Test {
         TableOptions options;
         options.shards = 1 + round / kRoundsOfTable % 2;
         options.memory = &memory_;
+        options.observer = &notes_;
         table_ = std::make_unique<Table>(options);
       }
       check_round(round, roles, random, sights);
@@ -396,6 +448,7 @@ class Linearizability : public testing::Test {
   }
 
   CountingMemory memory_;
+  NoteTaker<Id> notes_;
   std::unique_ptr<Table> table_;
 };
 
@@ -422,12 +475,17 @@ TYPED_TEST(Linearizability, OfEveryMethodOfARouter) {
   EXPECT_GT(sights.drains, 0U);
   EXPECT_GT(sights.cutovers, 0U);
   EXPECT_GT(sights.erases, 0U);
+  EXPECT_GT(sights.pauses, 0U);
+  EXPECT_GT(sights.removals, 0U);
+  EXPECT_GT(sights.overtaken, 0U);
+  EXPECT_GT(sights.stale, 0U);
   EXPECT_GT(sights.growths, 10U);
   std::cout << sights.calls << " calls, " << sights.overlaps << " overlaps, " << sights.flips
             << " flips (" << sights.overlapped_flips << " overlapped), " << sights.permits
             << " permits, " << sights.drains << " drains, " << sights.cutovers
-            << " writes met a cutover, " << sights.erases << " erases, " << sights.growths
-            << " arrays\n";
+            << " writes met a cutover, " << sights.erases << " erases, " << sights.pauses
+            << " pauses, " << sights.removals << " removals, " << sights.overtaken << " overtaken, "
+            << sights.stale << " stale, " << sights.growths << " arrays\n";
 }
 
 TYPED_TEST(Linearizability, OfWhatAReplicaApplies) {

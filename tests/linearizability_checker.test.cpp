@@ -55,18 +55,25 @@ Op set(Pair placement, std::uint64_t epoch) {
   op.placement = placement;
   return op;
 }
-Op begin(Pair to, TransitionResult result) {
-  Op op = make(Method::BeginMigration, result);
-  op.placement = to;
-  return op;
-}
-Op begin(Pair to, std::uint64_t epoch) { return begin(to, TransitionResult(Epoch(epoch))); }
 Op fenced(Method method, TransitionResult result, std::optional<std::uint64_t> expected) {
   Op op = make(method, result);
   if (expected) op.epoch = Epoch(*expected);
   return op;
 }
 using Expected = std::optional<std::uint64_t>;
+Op set_at(Pair placement, std::uint64_t expected, TransitionResult result) {
+  Op op = fenced(Method::Set, result, expected);
+  op.placement = placement;
+  return op;
+}
+Op begin(Pair to, TransitionResult result, Expected expected = {}) {
+  Op op = fenced(Method::BeginMigration, result, expected);
+  op.placement = to;
+  return op;
+}
+Op begin(Pair to, std::uint64_t epoch, Expected expected = {}) {
+  return begin(to, TransitionResult(Epoch(epoch)), expected);
+}
 Op enter(std::uint64_t epoch, Expected expected = {}) {
   return fenced(Method::EnterCutover, Epoch(epoch), expected);
 }
@@ -79,10 +86,27 @@ Op complete(std::uint64_t epoch, Expected expected = {}) {
 Op complete(MigrationError error, Expected expected = {}) {
   return fenced(Method::CompleteMigration, error, expected);
 }
-Op abort_(std::uint64_t epoch) { return fenced(Method::AbortMigration, Epoch(epoch), {}); }
+Op abort_(std::uint64_t epoch, Expected expected = {}) {
+  return fenced(Method::AbortMigration, Epoch(epoch), expected);
+}
 Op claim(std::uint64_t epoch) { return fenced(Method::ClaimMigration, Epoch(epoch), {}); }
-Op erase(std::uint64_t epoch) { return fenced(Method::Erase, Epoch(epoch), {}); }
-Op erase(MigrationError error) { return fenced(Method::Erase, error, {}); }
+Op pause(std::uint64_t epoch) { return fenced(Method::PauseWrites, Epoch(epoch), {}); }
+Op pause(MigrationError error) { return fenced(Method::PauseWrites, error, {}); }
+Op resume(std::uint64_t epoch) { return fenced(Method::ResumeWrites, Epoch(epoch), {}); }
+Op resume(MigrationError error) { return fenced(Method::ResumeWrites, error, {}); }
+Op erase(std::uint64_t epoch, Expected expected = {}) {
+  return fenced(Method::Erase, Epoch(epoch), expected);
+}
+Op erase(MigrationError error, Expected expected = {}) {
+  return fenced(Method::Erase, error, expected);
+}
+// The second step of an erase_until whose pause was at `paused`.
+Op remove_(std::uint64_t epoch, std::uint64_t paused) {
+  return fenced(Method::EraseDrained, Epoch(epoch), paused);
+}
+Op remove_(MigrationError error, std::uint64_t paused) {
+  return fenced(Method::EraseDrained, error, paused);
+}
 
 Op get(Pair placement, std::uint64_t epoch, MigrationPhase phase = Settled) {
   return make(Method::Get, std::optional(BasicPlacementAt<Pair>{placement, Epoch(epoch), phase}));
@@ -196,7 +220,35 @@ TEST(LinearizabilityChecker, AcceptsEveryMethodInItsPlace) {
       state(State::active(kB), 11),
       erase(12),
       contains(false),
-      set(kC, 13),
+      set_at(kB, 12, StaleEpoch),
+      set_at(kC, 0, Epoch(13)),
+      set_at(kB, 0, StaleEpoch),
+      resume(NotPaused),
+      pause(14),
+      state(State::migrating(kC, kC, Cutover), 14),
+      pause(AlreadyMigrating),
+      acquire(WriteRefusal::Cutover),
+      erase(AlreadyMigrating),
+      claim(15),
+      resume(16),
+      begin(kA, StaleEpoch, 15),
+      begin(kA, 17, 16),
+      pause(AlreadyMigrating),
+      resume(NotPaused),
+      abort_(18, 17),
+      pause(19),
+      complete(20),
+      get(kC, 20),
+      acquire(kC, 20),
+      pause(21),
+      remove_(WritesInFlight, 21),
+      abort_(22, 21),
+      release(),
+      erase(StaleEpoch, 21),
+      pause(23),
+      remove_(24, 23),
+      pause(UnknownPartition),
+      remove_(StaleEpoch, 23),
   }));
 }
 
@@ -369,6 +421,116 @@ TEST(LinearizabilityChecker, CatchesAFencedTransitionOfASupersededMigration) {
   EXPECT_RIGHT(serial(kDraining + std::vector{claim(3), enter(NotMigrating, 2), enter(4, 3)}));
 }
 
+TEST(LinearizabilityChecker, CatchesAWriteThatIsAdmittedWhileWritesArePaused) {
+  const std::vector<Op> paused = {set(kA, 1), pause(2)};
+  EXPECT_WRONG(serial(paused + std::vector{acquire(kA, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{acquire(kA, 1)}));
+  EXPECT_WRONG(serial(paused + std::vector{admit(2, WriteAdmission::Admit)}));
+  EXPECT_WRONG(serial(paused + std::vector{resume(3), acquire(WriteRefusal::Cutover)}));
+  EXPECT_WRONG(serial(paused + std::vector{state(State::active(kA), 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{resume(3), get(kA, 3, Cutover)}));
+  EXPECT_WRONG(then_together(paused, {claim(3), acquire(kA, 2)}));
+  EXPECT_RIGHT(then_together(paused, {resume(3), acquire(kA, 3), acquire(WriteRefusal::Cutover)}));
+}
+
+TEST(LinearizabilityChecker, CatchesAPauseAndAResumeOfWhatIsNotTheirs) {
+  EXPECT_WRONG(serial(kDraining + std::vector{pause(3)}));
+  EXPECT_WRONG(serial(kCutover + std::vector{pause(4)}));
+  EXPECT_WRONG(serial(kCutover + std::vector{resume(4)}));
+  EXPECT_WRONG(serial(kDraining + std::vector{resume(3)}));
+  EXPECT_WRONG(serial({set(kA, 1), resume(2)}));
+  EXPECT_WRONG(serial({set(kA, 1), resume(UnknownPartition)}));
+  EXPECT_WRONG(then_together({set(kA, 1)}, {pause(2), pause(3)}));
+  EXPECT_WRONG(then_together({set(kA, 1), pause(2)}, {resume(3), resume(4)}));
+  EXPECT_RIGHT(then_together({set(kA, 1), pause(2)}, {resume(3), resume(NotPaused)}));
+}
+
+TEST(LinearizabilityChecker, TakesACutoverToWhereThePartitionIsForAPause) {
+  EXPECT_RIGHT(serial({set(kA, 1), begin(kA, 2), resume(NotPaused), enter(3), resume(4)}));
+  EXPECT_WRONG(serial({set(kA, 1), begin(kA, 2), enter(3), resume(NotPaused)}));
+  EXPECT_RIGHT(serial({apply(State::migrating(kA, kA, Cutover), 5, true), resume(6)}));
+}
+
+TEST(LinearizabilityChecker, CatchesARemovalThatDoesNotWaitForItsDrain) {
+  const std::vector<Op> paused = {set(kA, 1), acquire(kA, 1), pause(2)};
+  EXPECT_WRONG(serial(paused + std::vector{remove_(3, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{remove_(3, 2), release()}));
+  EXPECT_RIGHT(serial(paused + std::vector{release(), remove_(3, 2)}));
+  // Granted while the pause begins, out until after the removal.
+  OpHistory history = then_together({set(kA, 1)}, {pause(2), acquire(kA, 1)});
+  history.push_back({20, 21, remove_(3, 2)});
+  history.push_back({22, 23, release(), 1});
+  EXPECT_WRONG(history);
+}
+
+TEST(LinearizabilityChecker, CatchesARemovalOfWhatSomebodyElseHasChanged) {
+  const std::vector<Op> paused = {set(kA, 1), pause(2)};
+  EXPECT_WRONG(serial(paused + std::vector{resume(3), remove_(4, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{resume(3), pause(4), remove_(5, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{claim(3), remove_(4, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{set(kB, 3), remove_(4, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{remove_(3, 2), remove_(4, 2)}));
+  EXPECT_RIGHT(serial(paused + std::vector{claim(3), remove_(StaleEpoch, 2)}));
+  EXPECT_WRONG(then_together(paused, {remove_(3, 2), resume(4)}));
+  EXPECT_RIGHT(then_together(paused, {remove_(StaleEpoch, 2), resume(3)}));
+  EXPECT_RIGHT(then_together(paused, {remove_(3, 2), resume(UnknownPartition)}));
+}
+
+TEST(LinearizabilityChecker, CatchesARemovalThatIsGivenUpWithoutNeed) {
+  const std::vector<Op> paused = {set(kA, 1), pause(2)};
+  EXPECT_WRONG(serial(paused + std::vector{remove_(WritesInFlight, 2)}));
+  EXPECT_WRONG(serial(paused + std::vector{remove_(StaleEpoch, 2)}));
+  EXPECT_RIGHT(then_together(paused, {remove_(WritesInFlight, 2), acquire(WriteRefusal::Cutover)}));
+  // The way back is only for the one who paused.
+  EXPECT_WRONG(serial(paused + std::vector{claim(3), abort_(4, 2)}));
+}
+
+TEST(LinearizabilityChecker, CatchesAChangeThatExpectedAnotherEpoch) {
+  EXPECT_WRONG(serial({set(kA, 1), set_at(kB, 0, Epoch(2))}));
+  EXPECT_WRONG(serial({set(kA, 1), set(kB, 2), set_at(kC, 1, Epoch(3))}));
+  EXPECT_WRONG(serial({set(kA, 1), erase(2), set_at(kC, 2, Epoch(3))}));
+  EXPECT_WRONG(serial({set(kA, 1), set(kB, 2), begin(kC, 3, 1)}));
+  EXPECT_WRONG(serial({set(kA, 1), set(kB, 2), erase(3, 1)}));
+  EXPECT_WRONG(serial({set(kA, 1), erase(2, 0)}));
+}
+
+TEST(LinearizabilityChecker, CatchesAStaleEpochThatIsNotOrThatComesSecond) {
+  EXPECT_WRONG(serial({set(kA, 1), set_at(kB, 1, StaleEpoch)}));
+  EXPECT_WRONG(serial({set_at(kB, 0, StaleEpoch)}));
+  EXPECT_WRONG(serial({set(kA, 1), begin(kB, StaleEpoch, 1)}));
+  EXPECT_WRONG(serial({set(kA, 1), erase(StaleEpoch, 1)}));
+  // Before every other reason.
+  EXPECT_WRONG(serial(kDraining + std::vector{begin(kC, AlreadyMigrating, 1)}));
+  EXPECT_RIGHT(serial(kDraining + std::vector{begin(kC, AlreadyMigrating, 2)}));
+  EXPECT_WRONG(serial({begin(kC, UnknownPartition, 1)}));
+  EXPECT_WRONG(serial({erase(UnknownPartition, 1)}));
+  EXPECT_RIGHT(serial({erase(UnknownPartition, 0)}));
+  EXPECT_WRONG(serial({set(kA, 1), acquire(kA, 1), erase(WritesInFlight, 7)}));
+}
+
+TEST(LinearizabilityChecker, CatchesTwoThatBothWinWhatTheyComparedAndSet) {
+  EXPECT_WRONG(then_together({}, {set_at(kA, 0, Epoch(1)), set_at(kB, 0, Epoch(2))}));
+  EXPECT_RIGHT(then_together({}, {set_at(kA, 0, StaleEpoch), set_at(kB, 0, Epoch(2))}));
+  EXPECT_WRONG(then_together({set(kA, 1)}, {set_at(kB, 1, Epoch(2)), set_at(kC, 1, Epoch(3))}));
+  EXPECT_WRONG(then_together({set(kA, 1)}, {begin(kB, 2, 1), erase(3, 1)}));
+  EXPECT_WRONG(then_together({set(kA, 1)}, {set_at(kB, 1, StaleEpoch), set_at(kC, 1, StaleEpoch)}));
+}
+
+// What the fault of a stamp that came back looks like from the partition that is gone.
+TEST(LinearizabilityChecker, CatchesTheAnswersOfAnotherPartitionAtASharedEpoch) {
+  const std::vector<Op> gone = {apply(State::active(kA), 10, true), erase(11)};
+  EXPECT_WRONG(serial(gone + std::vector{get(kB, 10)}));
+  EXPECT_WRONG(serial(gone + std::vector{get(kA, 10)}));
+  EXPECT_WRONG(serial(gone + std::vector{acquire(kA, 10)}));
+  EXPECT_WRONG(then_together({apply(State::active(kA), 10, true)}, {erase(11), get(kB, 10)}));
+  EXPECT_WRONG(then_together({apply(State::active(kA), 10, true)}, {erase(11), acquire(kB, 10)}));
+  // Granted, but counted for another.
+  OpHistory history = then_together({apply(State::active(kA), 10, true)}, {acquire(kA, 10)});
+  history.push_back({20, 21, erase(11), 1});
+  history.push_back({22, 23, release()});
+  EXPECT_WRONG(history);
+}
+
 TEST(LinearizabilityChecker, CatchesAnOldStateThatIsApplied) {
   EXPECT_WRONG(serial({apply(State::active(kA), 10, true), apply(State::active(kB), 10, true)}));
   EXPECT_WRONG(serial({apply_erase(10, true), apply(State::active(kB), 9, true)}));
@@ -421,7 +583,7 @@ bool some_order_explains(const OpHistory& history) {
 Op random_op(Random& random) {
   const std::uint64_t epoch = 1 + below(random, 4);
   const Pair place = below(random, 2) == 0 ? kA : kB;
-  switch (below(random, 10)) {
+  switch (below(random, 13)) {
     case 0:
     case 1:
       return set(place, epoch);
@@ -439,6 +601,12 @@ Op random_op(Random& random) {
       return release();
     case 8:
       return contains(below(random, 2) == 0);
+    case 9:
+      return pause(epoch);
+    case 10:
+      return resume(epoch);
+    case 11:
+      return remove_(epoch, epoch - 1);
     default:
       return get(place, epoch);
   }

@@ -257,6 +257,38 @@ TEST_P(FailingAllocation, InAnOverrideOfAMigrationLeavesItAsItWas) {
   EXPECT_GT(failures, 0U);
 }
 
+TEST_P(FailingAllocation, InAcquireWriteOfATableThatTracksPermitsCountsNothing) {
+  PlacementTable table(TableOptions{.shards = 1, .memory = memory(), .track_permits = true});
+  table.set("a", here());
+  PartitionRef ref = table.ref("a");
+  std::vector<WritePermit> permits;
+  permits.reserve(2);
+  std::size_t failures = 0;
+  failures += fail_everywhere([&] { permits.push_back(table.acquire_write("a")); },
+                              [&] { return dump(table); });
+  failures +=
+      fail_everywhere([&] { permits.push_back(ref.acquire_write()); }, [&] { return dump(table); });
+  EXPECT_EQ(failures, GetParam() == Failing::OperatorNew ? 2U : 0U);
+  EXPECT_EQ(table.blockers("a").size(), 2U);
+  permits.clear();
+  EXPECT_EQ(table.writes_in_flight("a"), 0U);
+}
+
+TEST_P(FailingAllocation, InBlockersLeavesThePermitsAsTheyWere) {
+  PlacementTable table(TableOptions{.shards = 1, .memory = memory(), .track_permits = true});
+  table.set("a", here());
+  std::vector<WritePermit> permits;
+  for (int n = 0; n < 3; ++n) {
+    permits.push_back(table.acquire_write("a"));
+    permits.back().label(long_id(n));
+  }
+  std::size_t named = 99;
+  const std::size_t failures =
+      fail_everywhere([&] { named = table.blockers("a").size(); }, [&] { return dump(table); });
+  EXPECT_EQ(named, 3U);
+  EXPECT_EQ(failures > 0, GetParam() == Failing::OperatorNew);
+}
+
 TEST_P(FailingAllocation, InApplyLeavesTheTableAsItWas) {
   PlacementTable table(TableOptions{.shards = 1, .memory = memory()});
   std::size_t failures = 0;

@@ -2,15 +2,21 @@
 //
 // A reference to a partition answers as the table does, whatever happens to the partition; and
 // get_many answers as as many calls of get.
+#include <array>
 #include <atomic>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <iterator>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <absl/strings/string_view.h>
 #include <absl/time/time.h>
 #include <gtest/gtest.h>
 #include <placement/placement_table.hpp>
@@ -282,6 +288,96 @@ TEST(GetMany, AnswersAsGetDoes) {
   }
 }
 
+TEST(GetMany, TakesTextInEveryForm) {
+  TextTable table;
+  table.set("a", {1, 0});
+  table.set(name(5), {5, 0});  // a long one
+  std::array<std::optional<TextTable::PlacementAt>, 3> results;
+  const auto expect_found = [&] {
+    ASSERT_TRUE(results[0] && results[1]);
+    EXPECT_EQ(results[0]->placement, ChecksummedPlacement(1, 0));
+    EXPECT_EQ(results[1]->placement, ChecksummedPlacement(5, 0));
+    EXPECT_FALSE(results[2]);
+    results.fill(std::nullopt);
+  };
+  const std::vector<std::string> strings = {"a", name(5), "absent"};
+  table.get_many(strings, results);
+  expect_found();
+  table.get_many(std::vector<std::string>(strings), results);  // one that is gone afterwards
+  expect_found();
+  const std::vector<std::string_view> views(strings.begin(), strings.end());
+  table.get_many(views, results);
+  expect_found();
+  table.get_many(std::span<const std::string_view>(views), results);
+  expect_found();
+  table.get_many(std::deque<std::string>(strings.begin(), strings.end()), results);
+  expect_found();
+  const std::vector<absl::string_view> of_abseil(strings.begin(), strings.end());
+  table.get_many(of_abseil, results);
+  expect_found();
+  const char* const literals[] = {"a", strings[1].c_str(), "absent"};
+  table.get_many(literals, results);
+  expect_found();
+}
+
+// Ids that are made when they are asked for, and are gone thereafter.
+class MadeUpNames {
+ public:
+  class Iterator {
+   public:
+    using value_type = std::string;
+    using difference_type = std::ptrdiff_t;
+    using reference = std::string;
+    using iterator_category = std::input_iterator_tag;
+    using iterator_concept = std::random_access_iterator_tag;
+
+    Iterator() = default;
+    explicit Iterator(std::ptrdiff_t at) : at_(at) {}
+    std::string operator*() const { return name(static_cast<std::uint64_t>(at_)); }
+    std::string operator[](std::ptrdiff_t n) const { return *(*this + n); }
+    Iterator& operator+=(std::ptrdiff_t n) { return *this = Iterator(at_ + n); }
+    Iterator& operator-=(std::ptrdiff_t n) { return *this += -n; }
+    Iterator& operator++() { return *this += 1; }
+    Iterator& operator--() { return *this -= 1; }
+    Iterator operator++(int) { return Iterator(at_++); }
+    Iterator operator--(int) { return Iterator(at_--); }
+    friend Iterator operator+(Iterator a, std::ptrdiff_t n) { return Iterator(a.at_ + n); }
+    [[maybe_unused]] friend Iterator operator+(std::ptrdiff_t n, Iterator a) { return a + n; }
+    [[maybe_unused]] friend Iterator operator-(Iterator a, std::ptrdiff_t n) {
+      return Iterator(a.at_ - n);
+    }
+    friend std::ptrdiff_t operator-(Iterator a, Iterator b) { return a.at_ - b.at_; }
+    [[maybe_unused]] friend auto operator<=>(Iterator, Iterator) = default;
+
+   private:
+    std::ptrdiff_t at_ = 0;
+  };
+
+  [[nodiscard]] Iterator begin() const { return Iterator(0); }
+  [[nodiscard]] Iterator end() const { return Iterator(100); }
+};
+
+TEST(GetMany, TakesIdsThatAreMadeAsTheyAreAskedFor) {
+  TextTable table;
+  for (std::uint64_t n = 0; n < 100; ++n) table.set(name(n), {n, 0});
+  std::vector<std::optional<TextTable::PlacementAt>> results(100);
+  table.get_many(MadeUpNames(), results);
+  for (std::uint64_t n = 0; n < 100; ++n) {
+    ASSERT_TRUE(results[n]);
+    EXPECT_EQ(results[n]->placement, ChecksummedPlacement(n, 0));
+  }
+}
+
+TEST(GetMany, TakesNumbersThatConvert) {
+  NumberTable table;
+  table.set(7, {7, 0});
+  std::array<std::optional<NumberTable::PlacementAt>, 2> results;
+  table.get_many(std::array<std::uint16_t, 2>{7, 8}, results);
+  ASSERT_TRUE(results[0]);
+  EXPECT_EQ(results[0]->placement, ChecksummedPlacement(7, 0));
+  EXPECT_FALSE(results[1]);
+}
+
 TEST(GetMany, LeavesNoOldResultWhereAPartitionIsGone) {
   NumberTable table;
   table.set(1, {1, 0});
@@ -382,7 +478,8 @@ TEST(FullGroups, AreGoneOnFrom) {
   std::vector<std::uint64_t> ids;
   std::vector<std::uint64_t> absent;
   for (std::uint64_t id = 0; absent.size() < 8; ++id) {
-    if (detail::IdTraits<std::uint64_t>::key(id).hash >> 57 != 127) continue;  // the last group of 128
+    if (detail::IdTraits<std::uint64_t>::key(id).hash >> 57 != 127)
+      continue;  // the last group of 128
     (ids.size() < 60 ? ids : absent).push_back(id);
   }
   const auto check = [&](std::size_t first) {

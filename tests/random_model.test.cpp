@@ -74,11 +74,14 @@ void expect_interesting(const Sights& sights) {
   EXPECT_GT(sights.changes, 1000U);
   EXPECT_GT(sights.refusals, 1000U);
   EXPECT_GT(sights.flips, 10U);
+  EXPECT_GT(sights.stale, 50U);
+  EXPECT_GT(sights.pauses, 50U);
   EXPECT_GT(sights.permits, 100U);
   EXPECT_GT(sights.quarantines, 10U);
   EXPECT_GT(sights.held, 10U);
   EXPECT_GT(sights.resumed, 10U);
   EXPECT_GT(sights.applied, 50U);
+  EXPECT_GT(sights.applied_at_a_shared_epoch, 10U);
   EXPECT_GT(sights.changed_during_for_each, 10U);
   EXPECT_GT(sights.largest, 30U);
 }
@@ -137,6 +140,7 @@ TYPED_TEST(RandomModel, ALongHistoryIsThatOfTheReference) {
   expect_interesting(sights);
   // What is too rare to be expected of short histories.
   EXPECT_GT(sights.flips_refused_for_writes, 0U);
+  EXPECT_GT(sights.erasures_given_up, 0U);
   EXPECT_GT(sights.cancelled, 0U);
   EXPECT_GT(sights.too_many_held, 0U);
   EXPECT_GT(sights.failed_allocations, 0U);

@@ -22,7 +22,7 @@ if [[ "${#programs[@]}" -eq 0 ]]; then
   for program in "$build"/tests/placement_table_*_test; do
     name="$(basename "$program")"
     name="${name#placement_table_}"
-    [[ "$name" == schedules_test ]] || programs+=("${name%_test}")
+    [[ "$name" == schedules*_test ]] || programs+=("${name%_test}")
   done
 fi
 

@@ -13,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include <absl/time/time.h>
 #include <gtest/gtest.h>
+#include <placement/detail/state_machine.hpp>
 #include <placement/placement_table.hpp>
 
 #include "support/lockstep.hpp"
@@ -31,20 +33,24 @@ using test::Standing;
 constexpr std::string_view kId = "tenant-42";
 
 // The tables as they are documented, for the eye and for the tests below. `p` is what set takes,
-// `to` what begin_migration takes; `from` and `to` in a row are the partition's own.
-constexpr std::array<std::array<std::string_view, 7>, 4> kTransitions = {{
+// `to` what begin_migration takes; `from` and `to` in a row are the partition's own. The columns
+// are those of kOperations: set, begin_migration, enter_cutover, complete_migration,
+// abort_migration, claim_migration, pause_writes, resume_writes, erase, the removal after a drain.
+constexpr std::array<std::array<std::string_view, 11>, 5> kTransitions = {{
     // clang-format off
-    {"absent",             "Active(p)", "UnknownPartition",   "UnknownPartition",  "UnknownPartition", "UnknownPartition", "UnknownPartition"},
-    {"Active(from)",       "Active(p)", "Draining(from, to)", "NotMigrating",      "NotMigrating",     "NotMigrating",     "absent"},
-    {"Draining(from, to)", "Active(p)", "AlreadyMigrating",   "Cutover(from, to)", "NotCutover",       "Active(from)",     "AlreadyMigrating"},
-    {"Cutover(from, to)",  "Active(p)", "AlreadyMigrating",   "NotDraining",       "Active(to)",       "Active(from)",     "AlreadyMigrating"},
+    {"absent",              "Active(p)", "UnknownPartition",   "UnknownPartition",  "UnknownPartition", "UnknownPartition", "UnknownPartition",    "UnknownPartition",    "UnknownPartition", "UnknownPartition", "UnknownPartition"},
+    {"Active(from)",        "Active(p)", "Draining(from, to)", "NotMigrating",      "NotMigrating",     "NotMigrating",     "NotMigrating",        "Cutover(from, from)", "NotPaused",        "absent",           "NotPaused"},
+    {"Draining(from, to)",  "Active(p)", "AlreadyMigrating",   "Cutover(from, to)", "NotCutover",       "Active(from)",     "Draining(from, to)",  "AlreadyMigrating",    "NotPaused",        "AlreadyMigrating", "NotPaused"},
+    {"Cutover(from, to)",   "Active(p)", "AlreadyMigrating",   "NotDraining",       "Active(to)",       "Active(from)",     "Cutover(from, to)",   "AlreadyMigrating",    "NotPaused",        "AlreadyMigrating", "NotPaused"},
+    {"Cutover(from, from)", "Active(p)", "AlreadyMigrating",   "NotDraining",       "Active(from)",     "Active(from)",     "Cutover(from, from)", "AlreadyMigrating",    "Active(from)",     "AlreadyMigrating", "absent"},
     // clang-format on
 }};
-constexpr std::array<std::array<std::string_view, 3>, 4> kReads = {{
+constexpr std::array<std::array<std::string_view, 3>, 5> kReads = {{
     {"absent", "nothing", "Reject"},
     {"Active(from)", "from", "Admit"},
     {"Draining(from, to)", "from", "Admit"},
     {"Cutover(from, to)", "from", "Reject"},
+    {"Cutover(from, from)", "from", "Reject"},
 }};
 
 // The placements that a cell of the tables speaks of, by the names it has for them.
@@ -96,19 +102,21 @@ struct Pair {
   }
 };
 
-// Calls f with every sequence of `length` operations.
+// Calls f with every sequence of `length` operations of which at most one is refused.
 void for_each_path(std::size_t length,
                    const std::function<void(const std::vector<Operation>&)>& f) {
   std::vector<Operation> path;
-  const std::function<void()> extend = [&] {
+  const std::function<void(Standing, bool)> extend = [&](Standing standing, bool may_be_refused) {
     if (path.size() == length) return f(path);
-    for (const Operation operation : test::kOperations) {
+    for (const Operation operation : test::kCalls) {
+      const test::Answer answer = test::answer_of(standing, operation);
+      if (answer.refusal && !may_be_refused) continue;
       path.push_back(operation);
-      extend();
+      extend(answer.refusal ? standing : answer.next, may_be_refused && !answer.refusal);
       path.pop_back();
     }
   };
-  extend();
+  extend(Standing::Absent, true);
 }
 
 std::string print(const std::vector<Operation>& path) {
@@ -123,8 +131,17 @@ std::string row_of(Standing standing) {
 
 constexpr std::size_t kLongestPath = 4;
 
+std::string_view outcome_of(Standing standing, Operation operation) {
+  return kTransitions[static_cast<std::size_t>(standing)][static_cast<std::size_t>(operation) + 1];
+}
+
 TEST(StateMachine, TheReferenceIsTheDocumentedTable) {
+  using Place = test::Answer::Place;
   for (const Standing standing : test::kStandings) {
+    const auto name = [standing](Place place) {
+      if (place == Place::Argument) return "p";
+      return place == Place::Destination && standing != Standing::Paused ? "to" : "from";
+    };
     for (const Operation operation : test::kOperations) {
       const test::Answer answer = test::answer_of(standing, operation);
       std::ostringstream out;
@@ -132,27 +149,132 @@ TEST(StateMachine, TheReferenceIsTheDocumentedTable) {
         out << *answer.refusal;
       } else if (answer.next == Standing::Absent) {
         out << "absent";
+      } else if (answer.next == Standing::Active) {
+        out << "Active(" << name(answer.origin) << ')';
       } else {
-        out << answer.next << '('
-            << (answer.origin == test::Answer::Origin::Argument ? "p"
-                : answer.origin == test::Answer::Origin::Kept   ? "from"
-                                                                : "to")
-            << (answer.next == Standing::Active ? ")" : ", to)");
+        out << (answer.next == Standing::Draining ? "Draining(" : "Cutover(") << name(answer.origin)
+            << ", " << (answer.destination == Place::Argument ? "to" : name(answer.destination))
+            << ')';
       }
-      EXPECT_EQ(
-          out.str(),
-          kTransitions[static_cast<std::size_t>(standing)][static_cast<std::size_t>(operation) + 1])
-          << standing << " under " << operation;
+      EXPECT_EQ(out.str(), outcome_of(standing, operation)) << standing << " under " << operation;
     }
   }
 }
+
+// ---- the library's state machine, alone ----
+
+// The epoch that an operation expects of a partition that is at kOwn.
+constexpr Epoch kOwn(7);
+constexpr std::array kFences = {std::optional<Epoch>(), std::optional(Epoch::zero()),
+                                std::optional(Epoch(6)), std::optional(kOwn),
+                                std::optional(Epoch(8))};
+
+constexpr detail::Standing library_standing(Standing standing, bool is_at_destination) {
+  if (standing == Standing::Absent) return {};
+  return {true, test::phase_of(standing), is_at_destination, kOwn};
+}
+
+constexpr bool is_same(test::Answer::Place place, detail::Step::Source source) {
+  using Place = test::Answer::Place;
+  using Source = detail::Step::Source;
+  switch (place) {
+    case Place::None:
+      return source == Source::Nowhere;
+    case Place::Argument:
+      return source == Source::Argument;
+    case Place::Origin:
+      return source == Source::Origin;
+    case Place::Destination:
+      break;
+  }
+  return source == Source::Destination;
+}
+
+// A Draining may be to where the partition is; a Cutover is Paused then.
+constexpr bool agree(Standing standing, bool is_at_destination, Operation operation,
+                     std::optional<Epoch> expected) {
+  const detail::Step step = detail::next_step(library_standing(standing, is_at_destination),
+                                              test::transition_of(operation), expected);
+  const test::Answer answer = test::answer_of(standing, operation);
+  const Epoch own = standing == Standing::Absent ? Epoch::zero() : kOwn;
+  if (expected && *expected != own) {
+    return step.refusal == test::refusal_of_stale(standing, operation);
+  }
+  if (answer.refusal) return step.refusal == answer.refusal;
+  return !step.refusal && step.is_there == (answer.next != Standing::Absent) &&
+         (!step.is_there || step.phase == test::phase_of(answer.next)) &&
+         is_same(answer.origin, step.origin) && is_same(answer.destination, step.destination) &&
+         step.needs_drain == answer.needs_drain;
+}
+
+// Calls f(standing, is_at_destination, operation, expected) for all that there is.
+template <typename F>
+constexpr void for_every_step(F f) {
+  for (const Standing standing : test::kStandings) {
+    for (const bool is_at_destination : {false, true}) {
+      if (is_at_destination ? standing != Standing::Draining && standing != Standing::Paused
+                            : standing == Standing::Paused) {
+        continue;
+      }
+      for (const Operation operation : test::kOperations) {
+        for (const auto& expected : kFences) f(standing, is_at_destination, operation, expected);
+      }
+    }
+  }
+}
+
+constexpr bool agree_everywhere() {
+  bool all = true;
+  for_every_step([&all](Standing standing, bool is_at_destination, Operation operation,
+                        std::optional<Epoch> expected) {
+    all = all && agree(standing, is_at_destination, operation, expected);
+  });
+  return all;
+}
+static_assert(agree_everywhere());
+
+// The same again at run time, where it can say which.
+TEST(StateMachine, TheLibrarysStepIsTheReferencesForEveryStateOperationAndExpectedEpoch) {
+  std::size_t steps = 0;
+  for_every_step([&steps](Standing standing, bool is_at_destination, Operation operation,
+                          std::optional<Epoch> expected) {
+    ++steps;
+    EXPECT_TRUE(agree(standing, is_at_destination, operation, expected))
+        << operation << " in " << standing
+        << (is_at_destination ? ", to where it is, expecting " : " expecting ")
+        << (expected ? std::to_string(expected->value()) : "nothing");
+  });
+  EXPECT_EQ(steps, 6 * test::kOperations.size() * kFences.size());
+}
+
+TEST(StateMachine, WhatASourceAppliesIsNotForTheStateMachineToDecide) {
+  for (const Standing standing : test::kStandings) {
+    for (const Transition transition : {Transition::Apply, Transition::ApplyErase}) {
+      const detail::Standing now = library_standing(standing, standing == Standing::Paused);
+      EXPECT_EQ(detail::next_step(now, transition, {}).refusal, MigrationError::UnknownPartition)
+          << transition;
+    }
+  }
+}
+
+TEST(StateMachine, OnlyACutoverToWhereThePartitionIsIsPaused) {
+  for (const Standing standing : test::kStandings) {
+    for (const bool is_at_destination : {false, true}) {
+      const bool is_paused = test::is_in_cutover(standing) && is_at_destination;
+      EXPECT_EQ(library_standing(standing, is_at_destination).is_paused(), is_paused);
+    }
+  }
+  EXPECT_FALSE((detail::Standing{false, MigrationPhase::Cutover, true, kOwn}).is_paused());
+}
+
+// ---- the table ----
 
 // Runs every operation at the end of every path, and hands on what happened.
 template <typename Check>
 void run_cross_product(Check check) {
   for (std::size_t length = 0; length <= kLongestPath; ++length) {
     for_each_path(length, [&](const std::vector<Operation>& path) {
-      for (const Operation operation : test::kOperations) {
+      for (const Operation operation : test::kCalls) {
         if (testing::Test::HasFailure()) return;  // one path that fails is easier to read than all
         Pair pair;
         for (const Operation step : path) static_cast<void>(pair.do_both(step));
@@ -181,12 +303,10 @@ TEST(StateMachine, EveryOperationInEveryStateByEveryPathDoesWhatTheTableSays) {
 
     const std::string outcome =
         result ? describe(pair.table.state(kId), names) : std::string(to_string(result.error()));
-    EXPECT_EQ(
-        outcome,
-        kTransitions[static_cast<std::size_t>(standing)][static_cast<std::size_t>(operation) + 1]);
+    EXPECT_EQ(outcome, outcome_of(standing, operation));
     covered.emplace(standing, operation);
   });
-  EXPECT_EQ(covered.size(), test::kStandings.size() * test::kOperations.size());
+  EXPECT_EQ(covered.size(), test::kStandings.size() * test::kCalls.size());
 }
 
 TEST(StateMachine, EveryReadAfterEveryPathAgreesWithTheReference) {
@@ -254,7 +374,7 @@ TEST(StateMachine, WithAPermitOutOnlyFlipAndEraseAreRefusedAndForWritesInFlightO
   for (std::size_t length = 1; length <= kLongestPath; ++length) {
     for (std::size_t acquired_after = 1; acquired_after <= length; ++acquired_after) {
       for_each_path(length, [&](const std::vector<Operation>& path) {
-        for (const Operation operation : test::kOperations) {
+        for (const Operation operation : test::kCalls) {
           if (testing::Test::HasFailure()) return;
           Pair pair;
           WritePermit permit(WriteRefusal::UnknownPartition);
@@ -283,67 +403,69 @@ TEST(StateMachine, WithAPermitOutOnlyFlipAndEraseAreRefusedAndForWritesInFlightO
     }
   }
   const std::set<std::pair<Standing, Operation>> expected = {
-      {Standing::Active, Operation::Erase}, {Standing::Cutover, Operation::CompleteMigration}};
+      {Standing::Active, Operation::Erase},
+      {Standing::Cutover, Operation::CompleteMigration},
+      {Standing::Paused, Operation::CompleteMigration}};
   EXPECT_EQ(refused, expected);
 }
 
-// The epoch that a driver of a migration may pass on: right, it changes nothing; wrong, the
-// migration is someone else's.
-TransitionResult perform_expecting(PlacementTable& table, Operation operation, Epoch expected) {
-  if (operation == Operation::EnterCutover) return table.enter_cutover(kId, expected);
-  if (operation == Operation::CompleteMigration) return table.complete_migration(kId, expected);
-  return table.abort_migration(kId, expected);
-}
-
-constexpr std::array kStepsOfADriver = {Operation::EnterCutover, Operation::CompleteMigration,
-                                        Operation::AbortMigration};
-
-TEST(StateMachine, AStepThatExpectsThePartitionsEpochAnswersAsOneThatExpectsNone) {
-  run_cross_product([&](Pair& pair, Operation, const std::vector<Operation>&) {
+TEST(StateMachine, AnOperationThatExpectsThePartitionsEpochAnswersAsOneThatExpectsNone) {
+  run_cross_product([&](Pair& pair, Operation operation, const std::vector<Operation>&) {
+    if (!test::takes_expected(operation)) return;
     const auto at = pair.table.state(kId);
-    const Epoch epoch = at ? at->epoch : pair.table.current_epoch();
-    for (const Operation step : kStepsOfADriver) {
-      const TransitionResult expected = perform(pair.reference, step, std::string(kId), place(0));
-      EXPECT_EQ(perform_expecting(pair.table, step, epoch), expected) << step;
-      if (expected) break;
-    }
+    const Epoch own = at ? at->epoch : Epoch::zero();
+    const Placement to = pair.next_place();
+    EXPECT_EQ(perform(pair.table, operation, kId, to, own),
+              perform(pair.reference, operation, std::string(kId), to));
+    test::expect_same_partition(pair.table, pair.reference, std::string(kId));
   });
 }
 
-TEST(StateMachine, AStepThatExpectsAnotherEpochIsRefusedAndChangesNothing) {
-  run_cross_product([&](Pair& pair, Operation, const std::vector<Operation>&) {
+TEST(StateMachine, AnOperationThatExpectsAnotherEpochIsRefusedForThatAndChangesNothing) {
+  std::set<std::pair<Standing, Operation>> covered;
+  run_cross_product([&](Pair& pair, Operation operation, const std::vector<Operation>&) {
+    if (!test::takes_expected(operation)) return;
+    const Standing standing = pair.reference.standing(std::string(kId));
     const auto at = pair.table.state(kId);
+    const Epoch own = at ? at->epoch : Epoch::zero();
     const Epoch generation = pair.table.current_epoch();
-    for (const Operation step : kStepsOfADriver) {
-      for (std::uint64_t wrong = 0; wrong <= generation.value() + 1; ++wrong) {
-        if (at && at->epoch == Epoch(wrong)) continue;
-        EXPECT_EQ(perform_expecting(pair.table, step, Epoch(wrong)),
-                  at ? MigrationError::NotMigrating : MigrationError::UnknownPartition)
-            << step << " expecting " << wrong;
-      }
+    for (std::uint64_t wrong = 0; wrong <= generation.value() + 1; ++wrong) {
+      if (Epoch(wrong) == own) continue;
+      EXPECT_EQ(perform(pair.table, operation, kId, place(0), Epoch(wrong)),
+                test::refusal_of_stale(standing, operation))
+          << "expecting " << wrong;
     }
     EXPECT_EQ(pair.table.state(kId), at);
     EXPECT_EQ(pair.table.current_epoch(), generation);
+    covered.emplace(standing, operation);
+  });
+  EXPECT_EQ(covered.size(), test::kStandings.size() * (test::kCalls.size() - 2));
+}
+
+// Pause, drain and removal, or the way back.
+TEST(StateMachine, EraseUntilAfterEveryPathIsAPauseAndARemoval) {
+  run_cross_product([&](Pair& pair, Operation, const std::vector<Operation>&) {
+    const std::string id(kId);
+    const TransitionResult expected = pair.reference.erase_in_no_time(id);
+    EXPECT_EQ(pair.table.erase_until(kId, absl::InfinitePast()), expected);
+    test::expect_same_partition(pair.table, pair.reference, id);
+    test::expect_same_contents(pair.table, pair.reference);
   });
 }
 
-TEST(StateMachine, AClaimStampsAMigrationAnewAndIsRefusedWhereThereIsNone) {
-  run_cross_product([&](Pair& pair, Operation, const std::vector<Operation>&) {
-    const auto before = pair.table.state(kId);
-    const Epoch generation = pair.table.current_epoch();
-    const Epoch wrong(generation.value() + 1);
-    if (before && before->state.is_migrating()) {
-      EXPECT_EQ(pair.table.claim_migration(kId, wrong), MigrationError::NotMigrating);
-      EXPECT_EQ(pair.table.claim_migration(kId), Epoch(generation.value() + 1));
-      EXPECT_EQ(pair.table.claim_migration(kId, wrong), Epoch(generation.value() + 2));
-      EXPECT_EQ(pair.table.state(kId), (StateAt{before->state, Epoch(generation.value() + 2)}));
-    } else {
-      EXPECT_EQ(pair.table.claim_migration(kId),
-                before ? MigrationError::NotMigrating : MigrationError::UnknownPartition);
-      EXPECT_EQ(pair.table.state(kId), before);
-      EXPECT_EQ(pair.table.current_epoch(), generation);
-    }
-  });
+TEST(StateMachine, EraseUntilThatMeetsAPermitLeavesThePartitionAsItWas) {
+  Pair pair;
+  const std::string id(kId);
+  ASSERT_TRUE(pair.do_both(Operation::Set));
+  WritePermit permit = pair.table.acquire_write(kId);
+  pair.reference.admitted(id);
+  EXPECT_EQ(pair.reference.erase_in_no_time(id), MigrationError::WritesInFlight);
+  EXPECT_EQ(pair.table.erase_until(kId, absl::InfinitePast()), MigrationError::WritesInFlight);
+  test::expect_same_partition(pair.table, pair.reference, id);
+  permit.release();
+  pair.reference.released(id);
+  EXPECT_EQ(pair.table.erase_until(kId, absl::InfinitePast()), pair.reference.erase_in_no_time(id));
+  test::expect_same_partition(pair.table, pair.reference, id);
 }
 
 TEST(StateMachine, APartitionMayMigrateToWhereItIs) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <bit>
 #include <compare>
 #include <concepts>
@@ -8,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -21,6 +24,7 @@
 #include <absl/hash/hash.h>
 #include <absl/hash/hash_testing.h>
 #include <absl/status/status.h>
+#include <absl/strings/string_view.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <placement/placement_table.hpp>
@@ -506,12 +510,20 @@ TEST(WriteRefusal, PrintsItsName) {
   EXPECT_EQ(print(WriteRefusal::TooManyHeld), "TooManyHeld");
 }
 
+TEST(MemoryUse, HasAName) {
+  EXPECT_EQ(to_string(MemoryUse::Directory), "the directory");
+  EXPECT_EQ(to_string(MemoryUse::Cells), "cells");
+  EXPECT_EQ(to_string(MemoryUse::LongIds), "long ids");
+  EXPECT_EQ(to_string(MemoryUse::Counters), "counters");
+}
+
 // A value from a newer version, or a corrupt one.
 TEST(Names, OfWhatIsNoEnumeratorSayThatItIsUnknown) {
   EXPECT_EQ(print(static_cast<PlacementMode>(99)), "unknown PlacementMode");
   EXPECT_EQ(print(static_cast<MigrationPhase>(99)), "unknown MigrationPhase");
   EXPECT_EQ(print(static_cast<MigrationError>(99)), "unknown MigrationError");
   EXPECT_EQ(print(static_cast<WriteRefusal>(99)), "unknown WriteRefusal");
+  EXPECT_EQ(to_string(static_cast<MemoryUse>(99)), "unknown MemoryUse");
   EXPECT_EQ(to_status(static_cast<MigrationError>(99)).code(), absl::StatusCode::kUnknown);
 }
 
@@ -528,7 +540,14 @@ static_assert(PlacementValue<int> && PlacementValue<Large> && PlacementValue<Pla
 static_assert(!PlacementValue<TooLarge> && !PlacementValue<std::string> && !PlacementValue<int&>);
 static_assert(!PlacementValue<void>);
 static_assert(PartitionKey<std::string> && PartitionKey<int> && PartitionKey<PlacementMode>);
+static_assert(PartitionKey<bool> && PartitionKey<char32_t> && PartitionKey<std::array<char, 32>>);
 static_assert(!PartitionKey<double> && !PartitionKey<std::vector<int>> && !PartitionKey<void*>);
+static_assert(!PartitionKey<std::array<char, 33>> && !PartitionKey<char[16]> &&
+              !PartitionKey<int&> && !PartitionKey<void> && !PartitionKey<std::nullptr_t> &&
+              !PartitionKey<void (*)()> && !PartitionKey<int Epoch::*>);
+static_assert(!PartitionKey<std::string_view> && !PartitionKey<absl::string_view> &&
+              !PartitionKey<std::span<const char>>);
+static_assert(!PartitionKey<std::atomic<int>> && !PartitionKey<std::array<float, 2>>);
 static_assert(!std::copy_constructible<PlacementTable> && !std::move_constructible<PlacementTable>);
 static_assert(!std::is_copy_assignable_v<PlacementTable> &&
               !std::is_move_assignable_v<PlacementTable>);

@@ -38,14 +38,15 @@ placement::MigrationPolicy policy(const Options& options) {
   // Held writes are let go when this is over, before they have been held for too long.
   policy.max_cutover = options.hold_timeout * 0.9;
   policy.drain_deadline = policy.max_cutover;
-  policy.max_copy_rounds = 64;
+  policy.look = absl::Milliseconds(5);
+  // What is written in less is not worth another round.
+  policy.target_rest = absl::Milliseconds(3);
   return policy;
 }
 
 MoverOptions mover_options(const Options& options) {
   MoverOptions mover;
   mover.timeout = options.upstream_timeout;
-  mover.longest_finish = options.hold_timeout / 4;
   return mover;
 }
 
@@ -147,8 +148,10 @@ class Migrations::Run {
   }
 
   void on_progress(const placement::MigrationProgress& progress) {
-    // A step begins when the transition before it has been made.
-    if (progress.step == MigrationStep::Drain ||
+    // A step begins when the transition before it has been made: the begin of the first try or of
+    // another, the cutover, the flip, the abort of a try.
+    if (progress.step == MigrationStep::Prepare || progress.step == MigrationStep::Drain ||
+        progress.step == MigrationStep::Clean || progress.step == MigrationStep::Retry ||
         (progress.step == MigrationStep::Copy && progress.copy_round == 1)) {
       directory_.touch(tenant_);
     }
@@ -168,6 +171,7 @@ class Migrations::Run {
                  microseconds(report.drain), " us, last round ", microseconds(report.finish),
                  " us), ", report.writes_held, " writes held, the longest for ",
                  microseconds(report.longest_hold), " us"));
+      if (report.tries.size() > 1) say(concat("that was try ", report.tries.size()));
     }
     if (!report.ok()) {
       say(concat(placement::to_string(report.outcome), " at ", placement::to_string(report.step),

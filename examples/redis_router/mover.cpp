@@ -41,30 +41,20 @@ absl::StatusOr<placement::Mover::Rest> TenantMover::copy() {
   const absl::Time began = absl::Now();
   const std::size_t copied_before = keys_copied();
   ++rounds_;
-  absl::Status copied;
-  if (rounds_ == 1) {
-    copied = connect();
-    if (copied.ok()) copied = copy_all();
-  } else {
-    copied = copy_keys(dirty_.take());
-  }
+  const absl::Status copied = rounds_ == 1 ? copy_all() : copy_keys(dirty_.take());
   if (!copied.ok()) return copied;
   const std::size_t keys = keys_copied() - copied_before;
   const absl::Duration took = absl::Now() - began;
   if (keys > 0) time_per_key_ = took / static_cast<std::int64_t>(keys);
   const std::size_t rest = dirty_.size();
-  // Written as fast as it is copied: further rounds would not make the rest any smaller.
-  if (rest > keys - keys / 4) ++rounds_in_vain_;
   say_(concat("round ", rounds_, ": ", keys, " keys copied in ", absl::FormatDuration(took), ", ",
               rest, " written meanwhile"));
-  return is_small(rest) ? Rest::Small : Rest::Large;
+  return rest_of(rest);
 }
 
-bool TenantMover::is_small(std::size_t keys) const {
-  if (keys <= options_.always_small) return true;
-  const absl::Duration needed = time_per_key_ * static_cast<std::int64_t>(keys);
-  return needed <=
-         (rounds_in_vain_ < options_.patience ? options_.target_finish : options_.longest_finish);
+placement::Mover::Rest TenantMover::rest_of(std::size_t keys) const {
+  if (keys <= options_.always_small) return Rest::Small;
+  return Rest::takes(time_per_key_ * static_cast<std::int64_t>(keys));
 }
 
 absl::Status TenantMover::finish() { return copy_keys(dirty_.take()); }
@@ -144,6 +134,8 @@ absl::Status TenantMover::copy_keys(Batch keys) {
   ask_for(keys.first(std::min(keys.size(), kBatchKeys)));
   std::size_t unanswered = 0;
   while (!keys.empty()) {
+    // The migration ends with this, so the keys that are left need not be remembered.
+    if (stop_token().stop_requested()) return absl::CancelledError("a stop was requested");
     const Batch batch = keys.first(std::min(keys.size(), kBatchKeys));
     keys = keys.subspan(batch.size());
     ask_for(keys.first(std::min(keys.size(), kBatchKeys)));

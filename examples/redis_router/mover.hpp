@@ -25,18 +25,15 @@ namespace redis_router {
 
 struct MoverOptions {
   absl::Duration timeout = absl::Seconds(2);  // for a server that is silent
-  // The rest is small once it can be copied in this time, at the speed seen so far.
-  absl::Duration target_finish = absl::Milliseconds(3);
-  std::size_t always_small = 32;  // keys
-  int patience = 3;  // rounds in vain, after which a rest that fits into longest_finish will do
-  absl::Duration longest_finish = absl::Seconds(1);
+  std::size_t always_small = 32;  // keys, which are not worth another round at any speed
 };
 
 // Copies one tenant's keys from server to server, with DUMP and RESTORE.
 //
 // The first round copies all keys there are, each later one those that were written meanwhile. What
 // it cannot read any more at the origin it deletes at the destination, so deletions, renames and
-// keys that expire need no case of their own. Expiry times are copied as points in time.
+// keys that expire need no case of their own. Expiry times are copied as points in time. How long
+// the rest takes is estimated by the speed seen so far.
 class TenantMover final : public placement::Mover {
  public:
   using Say = std::function<void(std::string)>;
@@ -44,6 +41,7 @@ class TenantMover final : public placement::Mover {
   TenantMover(std::string tenant, Endpoint from, Endpoint to, DirtyKeys& dirty,
               const MoverOptions& options, Say say);
 
+  absl::Status prepare() override { return connect(); }
   absl::StatusOr<Rest> copy() override;
   absl::Status finish() override;
 
@@ -76,7 +74,7 @@ class TenantMover final : public placement::Mover {
   absl::Status pass_on(Batch keys, std::size_t& unanswered);
   absl::Status read_restored(std::size_t count);
   absl::Status clean(std::string_view role, const Endpoint& server);
-  [[nodiscard]] bool is_small(std::size_t keys) const;
+  [[nodiscard]] Rest rest_of(std::size_t keys) const;
 
   const std::string tenant_;
   const Endpoint from_;
@@ -89,7 +87,6 @@ class TenantMover final : public placement::Mover {
   bool absolute_expiry_ = true;  // whether the origin knows PEXPIRETIME (Redis 7)
   bool may_write_ = false;       // to the destination: it is not the origin
   int rounds_ = 0;
-  int rounds_in_vain_ = 0;
   absl::Duration time_per_key_;
   std::atomic<std::size_t> keys_copied_{0};
 };

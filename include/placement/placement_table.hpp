@@ -406,9 +406,9 @@ class BasicPlacementTable {
   // Blocks until no write is in flight on the partition, or it is gone; false at the deadline,
   // which is one of absl::Now(). A deadline that has passed makes it a mere look. If the caller
   // gives an epoch, it also returns true as soon as the partition's is another: whoever ends a
-  // migration ends the wait for its drain. Requires, where it would wait, that the calling thread
-  // holds no permit on the partition: it would wait for itself. Asserted in debug builds (see
-  // BasicWritePermit).
+  // migration ends the wait for its drain. Without a deadline (absl::InfiniteFuture()) it requires,
+  // where it would wait, that the calling thread holds no permit on the partition: it would wait
+  // for itself. Asserted in debug builds (see BasicWritePermit).
   [[nodiscard]] bool wait_until_drained(IdParameter id, absl::Time deadline,
                                         std::optional<Epoch> while_at = {}) const;
 
@@ -570,7 +570,8 @@ class BasicPlacementTable {
                            std::optional<Epoch> applied, Refuses refuses);
 
   // A transition of a partition that is there, as the state machine has it.
-  TransitionResult change(IdParameter id, Transition transition, std::optional<Epoch> expected,
+  TransitionResult change(IdParameter id, Transition transition,
+                          const std::optional<Epoch>& expected,
                           const std::optional<Words>& to = {});
 
   // With the shard's mutex held: what the state machine has to know of the partition in the slot.
@@ -954,7 +955,7 @@ auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition t
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition transition,
-                                                    std::optional<Epoch> expected,
+                                                    const std::optional<Epoch>& expected,
                                                     const std::optional<Words>& to) {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
@@ -1152,6 +1153,7 @@ TableStats BasicPlacementTable<Id, P>::stats() const noexcept {
     const MutexLock lock(shards_[i].mutex);
     sum += shards_[i].stats();
   }
+  held_.add_to(sum);
   return sum;
 }
 
@@ -1472,8 +1474,9 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
     if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
-    assert(!detail::PermitWatch::this_thread_holds(&counter) &&
-           "a thread waits for a drain that waits for its own permit");
+    assert(
+        (deadline < absl::InfiniteFuture() || !detail::PermitWatch::this_thread_holds(&counter)) &&
+        "a thread waits for a drain that waits for its own permit");
     counter.await();
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {

@@ -2,8 +2,9 @@
 //
 // Ids of any bytes: two name one partition if their bytes are equal, and only then, and each comes
 // back from for_each as it was. The input is a list of ids, each behind its length; the same bytes
-// are then read as integer ids.
+// are then read as integer ids, and as ids of 5, 16 and 32 bytes.
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -39,12 +40,16 @@ std::vector<std::string> read_texts(std::string_view bytes) {
   return ids;
 }
 
-std::vector<std::uint64_t> read_numbers(std::string_view bytes) {
-  std::vector<std::uint64_t> ids;
-  for (; !bytes.empty(); bytes.remove_prefix(std::min<std::size_t>(8, bytes.size()))) {
-    std::uint64_t id = 0;
-    std::memcpy(&id, bytes.data(), std::min<std::size_t>(8, bytes.size()));
+// One after the other; what is missing to the last is zeros.
+template <typename Id>
+std::vector<Id> read_plain(std::string_view bytes) {
+  std::vector<Id> ids;
+  while (!bytes.empty()) {
+    const std::size_t some = std::min(sizeof(Id), bytes.size());
+    Id id{};
+    std::memcpy(&id, bytes.data(), some);
     ids.push_back(id);
+    bytes.remove_prefix(some);
   }
   return ids;
 }
@@ -95,6 +100,9 @@ void check(const std::vector<Id>& ids) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes = placement::test::as_text(data, size);
   check(read_texts(bytes));
-  check(read_numbers(bytes));
+  check(read_plain<std::uint64_t>(bytes));
+  check(read_plain<std::array<std::uint8_t, 5>>(bytes));
+  check(read_plain<std::array<std::uint8_t, 16>>(bytes));
+  check(read_plain<std::array<std::uint8_t, 32>>(bytes));
   return 0;
 }

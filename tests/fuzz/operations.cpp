@@ -34,6 +34,7 @@ constexpr std::array kRun = {
     run<placement::test::PlainText>,     run<placement::test::HostileText>,
     run<placement::test::CollidingText>, run<placement::test::BigNumbers>,
     run<placement::test::SignedNumbers>, run<placement::test::Enumerated>,
+    run<placement::test::Uuids>,         run<placement::test::ShardIds>,
 };
 
 }  // namespace

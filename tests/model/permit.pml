@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Write permits against cutover, flip, erase and growth (acquire() in placement_table.hpp,
-// detail/write_counters.hpp). What the holder of the mutex stores without sequential consistency
-// waits in a store buffer. What is said and what is not: README.md. Each #ifdef takes one order away.
+// detail/write_counters.hpp). With ERASURES, also against pause_writes, claim_migration and so many
+// calls of erase_until: a pause, and later the removal, or the way back at the deadline, between
+// which anything else may happen. What the holder of the mutex stores without sequential consistency
+// waits in a store buffer. What is said and what is not: README.md. Each other #ifdef takes one order
+// away.
 #include "stamp.pml"
 
 #ifndef EPOCHS
@@ -53,8 +56,23 @@ byte origin;
 byte destination;
 byte counter;
 byte out;  // permits
+#ifdef ERASURES
+byte erasing_at;  // the epoch of erase_until's pause; 0: no such call is under way
+byte erasures;
+bit is_erasers;  // the partition's last change was that pause
+#endif
 
 #define is_migrating (PHASE(now) == Draining || PHASE(now) == Cutover)
+#ifdef REMOVES_WITHOUT_EPOCH
+#define is_expected true
+#else
+#define is_expected (EPOCH(held_stamp) == erasing_at)
+#endif
+#ifdef REMOVES_WITHOUT_PHASE
+#define is_paused true
+#else
+#define is_paused (PHASE(held_stamp) == Cutover && destination == origin)
+#endif
 
 inline keep(where, what) {  // a release store
   atomic { nfull(buffer) -> buffer!where, what }
@@ -101,7 +119,11 @@ active proctype Memory() {
 }
 
 #define may_change (generation < EPOCHS)
+#ifdef ERASURES
+#define draw d_step { generation++; is_erasers = 0 }
+#else
 #define draw generation++
+#endif
 #define lock mutex = 1
 #define unlock mutex = 0
 
@@ -112,6 +134,9 @@ active proctype Writer() {
   byte k;
   byte seen_count;
   bit present = 1;
+#ifdef REMOVES_BY_EARLY_COUNT
+  byte early_count;
+#endif
   atomic {  // set(X), long ago
     generation = 1;
     cell[0].placement[0] = 1;
@@ -195,6 +220,74 @@ active proctype Writer() {
      seen_count = 0;
      k = 0;
      unlock
+#ifdef ERASURES
+  :: present && PHASE(held_stamp) == Settled && may_change ->  // pause_writes
+     lock;
+     draw;
+     cell[here].placement[1 - ACTIVE(held_stamp)] = origin;
+     held_stamp = LIVE(generation, Cutover, ACTIVE(held_stamp));
+#ifdef REMOVES_BY_EARLY_COUNT
+     early_count = count[label[here]];
+#endif
+#ifdef PAUSES_PLAIN
+     atomic { nfull(buffer) -> buffer!here, held_stamp; destination = origin };
+#else
+     atomic { publish(here, held_stamp); destination = origin };  // (P3)
+#endif
+     if
+     :: erasing_at == 0 && erasures < ERASURES ->  // of erase_until
+        d_step { erasing_at = generation; erasures++; is_erasers = 1 }
+     :: true
+     fi;
+     unlock
+  :: present && PHASE(held_stamp) > Settled && may_change ->  // claim_migration
+     lock;
+     draw;
+     held_stamp = LIVE(generation, PHASE(held_stamp), ACTIVE(held_stamp));
+     publish(here, held_stamp);
+     unlock
+  :: erasing_at != 0 && may_change ->  // the end of erase_until
+     lock;
+     k = label[here];
+     if
+     :: !(present && is_expected && is_paused)  // StaleEpoch, NotPaused
+     :: present && is_expected && is_paused ->
+        if
+#if defined(REMOVES_BY_EARLY_COUNT)
+        :: early_count == 0 ->
+#elif defined(REMOVES_WITHOUT_CLOSING)
+        :: count[k] == 0 ->
+#else
+        :: atomic { count[k] == 0 -> closed[k] = 1 } ->
+#endif
+           assert(is_erasers);
+           draw;
+           present = 0;
+           held_stamp = VACANT;
+           erasing_at = 0;
+           atomic { publish(here, VACANT); assert(out == 0); origin = 0; destination = 0 }
+        :: count[k] != 0  // it goes on waiting
+        fi
+     fi;
+     k = 0;
+     unlock
+  :: erasing_at != 0 && may_change ->  // its deadline
+     lock;
+     if
+#ifdef ABORTS_WITHOUT_EPOCH
+     :: present && PHASE(held_stamp) > Settled ->
+#else
+     :: present && EPOCH(held_stamp) == erasing_at ->
+#endif
+        assert(is_erasers);
+        draw;
+        held_stamp = LIVE(generation, Settled, ACTIVE(held_stamp));
+        atomic { publish(here, held_stamp); destination = 0 }
+     :: else
+     fi;
+     erasing_at = 0;
+     unlock
+#endif
   :: !present && may_change ->  // set: perhaps with the counter of the last time
      lock;
      draw;
@@ -322,7 +415,7 @@ proctype Acquirer(byte me) {
      // The write commits.
      atomic {
        assert(p == origin);                          // INV-M2
-       assert(!(is_migrating && p == destination));  // INV-M3
+       assert(!(is_migrating && p == destination && p != origin));  // INV-M3
 #ifdef LEAVES_BEFORE_THE_WRITE
        goto done
 #else

@@ -159,5 +159,23 @@ variants permit "-DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=2" P1_PLAIN LOOKS_BEFORE_COU
   CLOSES_AFTER_LOOKING ENTERS_CLOSED REOPENS_WITH_ZERO MOVED_NOT_IN_TOTAL_ORDER \
   COUNTER_STAYS_BEHIND LEAVES_BEFORE_THE_WRITE
 
+# pause_writes, claim_migration and erase_until.
+row permit "2 acquirers, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=2 -DEPOCHS=5 \
+  -DGROWTHS=0
+row permit "1 acquirer, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=1
+if [[ "$long" -eq 1 ]]; then
+  row permit "2 acquirers, 7 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=2 -DEPOCHS=7 \
+    -DGROWTHS=0
+  row permit "1 acquirer, 7 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=1 -DEPOCHS=7 \
+    -DGROWTHS=1
+fi
+variants permit "-DERASURES=1 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=0" REMOVES_WITHOUT_EPOCH \
+  REMOVES_BY_EARLY_COUNT PAUSES_PLAIN ABORTS_WITHOUT_EPOCH
+# The pause keeps writers out as closing does, if it is in the total order; and its epoch says the
+# phase.
+erasures=(-DERASURES=1 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=0)
+row permit REMOVES_WITHOUT_CLOSING passes "${erasures[@]}" -DREMOVES_WITHOUT_CLOSING
+row permit REMOVES_WITHOUT_PHASE passes "${erasures[@]}" -DREMOVES_WITHOUT_PHASE
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [[ "$failed" -eq 0 ]]

@@ -377,6 +377,7 @@ class Header:
         return True
 
     def find(self):
+        used = self.used_enumerators()
         for i, token in enumerate(self.tokens):
             if not self.in_body(i):
                 continue
@@ -401,6 +402,10 @@ class Header:
                 self.order(i)
             elif token in self.enumerators and self.tokens[i + 1] == "::":
                 self.enumerator(i)
+            elif token in used and self.is_unqualified_enumerator(i):
+                names = self.enumerators[used[token]]
+                other = names[(names.index(token) + 1) % len(names)]
+                self.add(i, i, "enumerator", f"{used[token]}::{other}")
             elif token == "Stamp" and self.tokens[i + 1] == "::":
                 self.marker(i)
             elif token in ("++", "--") and not self.statement_begins(i):
@@ -529,6 +534,15 @@ class Header:
         name = self.tokens[i].removeprefix("memory_order_")
         for weaker in WEAKER[kind].get(name, []):
             self.add(i - 2, i, "order", f"std::memory_order_{weaker}")
+
+    def used_enumerators(self):
+        """Those that can be named without their enumeration, and which that is."""
+        return {name: enumeration
+                for enumeration in re.findall(r"using enum (\w+);", self.masked)
+                for name in self.enumerators.get(enumeration, ())}
+
+    def is_unqualified_enumerator(self, i):
+        return self.tokens[i - 1] not in ("::", "case", ".", "->") and self.tokens[i + 1] != "::"
 
     def enumerator(self, i):
         names = self.enumerators[self.tokens[i]]

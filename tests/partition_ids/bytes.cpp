@@ -125,6 +125,7 @@ TYPED_TEST(ByteIds, AreKeptApartByEveryBitAndComeBackAsTheyAre) {
 }
 
 TEST(ByteIds, AreWhatTheirBytesSayAndNotWhatTheirTypeDoes) {
+  EXPECT_TRUE((OfHalfAMind{.seen = 1, .unseen = 1} == OfHalfAMind{.seen = 1, .unseen = 2}));
   BasicPlacementTable<OfHalfAMind, int> table;
   table.set({.seen = 1, .unseen = 1}, 11);
   table.set({.seen = 1, .unseen = 2}, 12);

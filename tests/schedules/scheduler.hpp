@@ -60,6 +60,8 @@ class Choices {
 // consistent here.
 class Scheduler {
  public:
+  static constexpr std::size_t kMain = static_cast<std::size_t>(-1);  // no thread of the program
+
   struct Thread {
     std::function<void()> program;
     std::size_t preemptions = 0;  // at most, of those in an execution
@@ -94,6 +96,8 @@ class Scheduler {
 
   // ---- for what is under test; nothing happens outside of run ----
 
+  // Which of the threads runs; more than there are, outside of run.
+  static std::size_t running_thread() { return running_ == nullptr ? kMain : running_->current_; }
   // Before each access to memory that others use.
   static void point() {
     if (running_ != nullptr) running_->before_access();
@@ -125,8 +129,6 @@ class Scheduler {
 
   static constexpr std::size_t kStackBytes = std::size_t{256} << 10;
   static constexpr std::size_t kMostAccesses = 1'000'000;
-  static constexpr std::size_t kMain = static_cast<std::size_t>(-1);
-
   Fiber& current() { return *fibers_[current_]; }
 
   void before_access() {

@@ -14,7 +14,8 @@
 //   - while a permit on a partition is out, the partition is where the permit says. The odd ones
 //     are excepted, of which the operator sets some over, waiting for nobody;
 //   - the operator, who alone makes changes, gets the answers of the state machine, each with an
-//     epoch beyond the last;
+//     epoch beyond the last; that he erases with a deadline under writers and pauses them, too;
+//   - a few partitions are a replica's: they share epochs, and one takes the cell of another;
 //   - every held write is resumed or cancelled, once; and no write is in flight at the end.
 #include <algorithm>
 #include <array>
@@ -38,6 +39,7 @@
 #include <utility>
 #include <vector>
 
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 #include <placement/partition_ref.hpp>
 #include <placement/placement_table.hpp>
@@ -110,22 +112,30 @@ struct Counts {
   std::uint64_t aborts = 0;
   std::uint64_t erases = 0;
   std::uint64_t overrides = 0;
+  std::uint64_t pauses = 0;
+  std::uint64_t erasures = 0;  // with a deadline
+  std::uint64_t erasures_given_up = 0;
+  std::uint64_t comparisons = 0;  // compare and set, refused as it has to be
+  std::uint64_t applied = 0;
   steady_clock::duration longest_read{};
   steady_clock::duration longest_acquisition{};
   steady_clock::duration longest_change{};
 
   [[nodiscard]] std::uint64_t operations() const {
     return reads + admissions + acquisitions + holds + cancelled + releases + looks_in_flight +
-           changes + drains_awaited;
+           changes + drains_awaited + erasures_given_up + comparisons;
   }
 
   void add(const Counts& other) {
     for (const auto member :
-         {&Counts::reads, &Counts::admissions, &Counts::acquisitions, &Counts::permits,
-          &Counts::refused_for_cutover, &Counts::quarantines, &Counts::holds, &Counts::cancelled,
-          &Counts::too_many_held, &Counts::releases, &Counts::looks_in_flight, &Counts::changes,
-          &Counts::flips, &Counts::drains_awaited, &Counts::aborts, &Counts::erases,
-          &Counts::overrides}) {
+         {&Counts::reads,    &Counts::admissions,          &Counts::acquisitions,
+          &Counts::permits,  &Counts::refused_for_cutover, &Counts::quarantines,
+          &Counts::holds,    &Counts::cancelled,           &Counts::too_many_held,
+          &Counts::releases, &Counts::looks_in_flight,     &Counts::changes,
+          &Counts::flips,    &Counts::drains_awaited,      &Counts::aborts,
+          &Counts::erases,   &Counts::overrides,           &Counts::pauses,
+          &Counts::erasures, &Counts::erasures_given_up,   &Counts::comparisons,
+          &Counts::applied}) {
       this->*member += other.*member;
     }
     for (const auto member :
@@ -187,7 +197,8 @@ class Stress {
       : settings_(settings),
         course_(settings),
         table_({.shards = 4, .max_held_writes = 1024, .memory = &memory_}) {
-    for (std::uint64_t n = 0; n < settings_.partitions; ++n) ids_.push_back(id_of(n));
+    const std::uint64_t all = settings_.partitions + kReplicated;
+    for (std::uint64_t n = 0; n < all; ++n) ids_.push_back(id_of(n));
   }
 
   Counts run() {
@@ -223,6 +234,13 @@ class Stress {
   [[nodiscard]] SteadyTime begin() const { return course_.begin(); }
 
  private:
+  static constexpr std::uint64_t kReplicated = 8;  // the last of the ids, whose state is applied
+
+  // A source may move a replicated one under a permit; of the others the operator sets odd ones.
+  [[nodiscard]] bool stays_under_permits(std::uint64_t n) const {
+    return n < settings_.partitions && n % 2 == 0;
+  }
+
   static Id id_of(std::uint64_t n) {
     if constexpr (std::is_same_v<Id, std::string>) {
       return "tenant-" + std::to_string(n) + std::string(n % 8 == 7 ? 60 : 0, '+');
@@ -278,8 +296,11 @@ class Stress {
           seen[n].check(state->state.read_placement(), state->epoch, n);
           if (!state->state.is_migrating()) continue;
           const ChecksummedPlacement to = *state->state.destination();
-          require(to.is_whole() && to.partition == n && to.sequence > seen[n].sequence,
-                  "a destination is whole, its partition's, and new", n);
+          const bool may_be_paused = state->state.phase() == MigrationPhase::Cutover;
+          require(to.is_whole() && to.partition == n &&
+                      (to.sequence > seen[n].sequence ||
+                       (may_be_paused && to.sequence == seen[n].sequence)),
+                  "a destination is whole, its partition's, and new, unless writes are paused", n);
         }
       }
     } while (course_.goes_on());
@@ -328,12 +349,13 @@ class Stress {
     out.pop_front();
     const auto at = table_.get(ids_[n]);
     ++counts.reads;
-    if (n % 2 == 0) {
+    if (stays_under_permits(n)) {
       require(at && at->placement == permit.placement(),
               "a partition does not move while a permit is out", n);
     }
     if (random.one_in(256)) {
-      require(table_.writes_in_flight(ids_[n]) > 0 || n % 2 != 0, "a permit is counted", n);
+      require(table_.writes_in_flight(ids_[n]) > 0 || !stays_under_permits(n),
+              "a permit is counted", n);
       ++counts.looks_in_flight;
     }
     if (random.one_in(1024)) {
@@ -360,7 +382,7 @@ class Stress {
 
   // ---- the operator ----
 
-  enum class Standing : std::uint8_t { Absent, Active, Draining, Cutover };
+  enum class Standing : std::uint8_t { Absent, Active, Draining, Cutover, Paused };
 
   struct Partition {
     Standing standing = Standing::Absent;
@@ -371,22 +393,27 @@ class Stress {
   };
 
   void operate(FastRandom& random, Counts& counts) {
-    std::vector<Partition> partitions(ids_.size());
+    std::vector<Partition> partitions(settings_.partitions);
     Epoch last;
     std::uint64_t i = 0;
     do {
       for (const std::uint64_t end = i + Course::kAtOnce; i < end; ++i) {
         if (random.one_in(4)) {
           churn(random, counts, last);
+        } else if (random.one_in(512)) {
+          replicate(random, counts, last);
         } else {
-          const std::uint64_t n = random.below(ids_.size());
+          const std::uint64_t n = random.below(partitions.size());
           move_on(partitions[n], n, random, counts, last);
         }
       }
-      if (counts.flips > 100 && counts.drains_awaited > 0 && arrays() > 8) course_.is_interesting();
+      if (counts.flips > 100 && counts.drains_awaited > 0 && counts.erasures > 0 &&
+          counts.pauses > 0 && counts.applied > 100 && arrays() > 8) {
+        course_.is_interesting();
+      }
     } while (course_.goes_on());
     // The end is checked of partitions that are there and settled. Writers may still be at work.
-    for (std::uint64_t n = 0; n < ids_.size(); ++n) {
+    for (std::uint64_t n = 0; n < partitions.size(); ++n) {
       Partition& partition = partitions[n];
       if (partition.standing == Standing::Absent) {
         set(partition, n, counts, last);
@@ -436,15 +463,25 @@ class Stress {
       case Standing::Absent:
         break;
       case Standing::Active:
-        if (random.one_in(8)) {
-          if (!make(n, counts, last, [&] { return table_.erase(id); })) return;
+        if (random.one_in(16)) {
+          if (!make(n, counts, last, [&] { return table_.erase(id, last_of(id)); })) return;
           ++counts.erases;
           partition.standing = Standing::Absent;
+        } else if (random.one_in(16)) {
+          erase_until(partition, n, random, counts, last);
+        } else if (random.one_in(16)) {
+          require(make(n, counts, last, [&] { return table_.pause_writes(id); }),
+                  "pause_writes waits for no write", n);
+          ++counts.pauses;
+          partition.standing = Standing::Paused;
+        } else if (random.one_in(16)) {
+          compare_and_set(partition, n, counts, last);
         } else {
           partition.destination = ++partition.next;
           const ChecksummedPlacement to(n, partition.destination);
-          require(make(n, counts, last, [&] { return table_.begin_migration(id, to); }),
-                  "begin_migration waits for no write", n);
+          require(
+              make(n, counts, last, [&] { return table_.begin_migration(id, to, last_of(id)); }),
+              "begin_migration waits for no write", n);
           partition.standing = Standing::Draining;
         }
         break;
@@ -457,6 +494,12 @@ class Stress {
           partition.standing = Standing::Cutover;
           partition.refused = 0;
         }
+        break;
+      case Standing::Paused:
+        require(table_.get(id)->phase == MigrationPhase::Cutover, "paused is a cutover", n);
+        require(make(n, counts, last, [&] { return table_.resume_writes(id); }),
+                "resume_writes waits for no write", n);
+        partition.standing = Standing::Active;
         break;
       case Standing::Cutover:
         if (random.one_in(32)) {
@@ -484,6 +527,63 @@ class Stress {
     partition.standing = Standing::Active;
   }
 
+  // At its deadline it leaves the partition as it was, but for the epoch.
+  void erase_until(Partition& partition, std::uint64_t n, FastRandom& random, Counts& counts,
+                   Epoch& last) {
+    const absl::Time deadline = absl::Now() + absl::Microseconds(random.below(200));
+    const TransitionResult erased = table_.erase_until(ids_[n], deadline);
+    if (erased) {
+      changed(*erased, last, counts, n);
+      ++counts.erasures;
+      partition.standing = Standing::Absent;
+      return;
+    }
+    require(erased == MigrationError::WritesInFlight, "erase_until is refused for writes", n);
+    const auto at = table_.get(ids_[n]);
+    require(at && at->placement == ChecksummedPlacement(n, partition.at) &&
+                at->phase == MigrationPhase::Settled,
+            "erase_until that is given up leaves the partition as it was", n);
+    changed(at->epoch, last, counts, n);
+    ++counts.erasures_given_up;
+  }
+
+  void compare_and_set(Partition& partition, std::uint64_t n, Counts& counts, Epoch& last) {
+    const Epoch own = last_of(ids_[n]);
+    const ChecksummedPlacement to(n, partition.at);  // where it is: whoever writes may go on
+    for (const Epoch wrong : {Epoch::zero(), Epoch(own.value() - 1), Epoch(own.value() + 1)}) {
+      require(table_.set(ids_[n], to, wrong) == MigrationError::StaleEpoch,
+              "a comparison fails for another epoch", n);
+      ++counts.comparisons;
+    }
+    require(make(n, counts, last, [&] { return table_.set(ids_[n], to, own); }),
+            "a comparison holds for the partition's epoch", n);
+  }
+
+  // One replicated partition goes, and another comes at the epoch that it had: into its cell, as
+  // likely as not. All that a source changed at once has one epoch.
+  void replicate(FastRandom& random, Counts& counts, Epoch& last) {
+    using State = BasicPartitionState<ChecksummedPlacement>;
+    const Epoch epoch(table_.current_epoch().value() + 1);
+    const Epoch next(epoch.value() + 1);
+    const std::uint64_t gone = random.below(kReplicated);
+    const std::uint64_t come = (gone + 1 + random.below(kReplicated - 1)) % kReplicated;
+    const auto apply = [&](std::uint64_t which) {
+      const std::uint64_t n = settings_.partitions + which;
+      const ChecksummedPlacement at(n, ++replicated_[which]);
+      require(table_.apply(ids_[n], State::active(at), epoch), "what is newer is applied", n);
+      require(!table_.apply(ids_[n], State::active(at), epoch), "nothing is applied twice", n);
+      ++counts.applied;
+    };
+    apply(gone);
+    require(table_.apply_erase(ids_[settings_.partitions + gone], next), "and so is its end", gone);
+    table_.forget_erased(next);
+    apply(come);
+    require(table_.current_epoch() == next, "the table's epoch is the newest that was applied",
+            gone);
+    last = next;
+    counts.changes += 3;
+  }
+
   // Others come until they are many, then go until they are few: the shards grow, are scrubbed, and
   // recycle what they have.
   void churn(FastRandom& random, Counts& counts, Epoch& last) {
@@ -507,16 +607,22 @@ class Stress {
   // ---- the end ----
 
   void check_end(const Counts& counts) {
+    std::uint64_t replicated = 0;
     for (std::uint64_t n = 0; n < ids_.size(); ++n) {
       // What is in quarantine yet comes back by itself.
       require(table_.wait_until_drained(ids_[n], absl::InfiniteFuture()), "drained", n);
       require(table_.writes_in_flight(ids_[n]) == 0, "no write is in flight at the end", n);
       const auto at = table_.get(ids_[n]);
+      if (n >= settings_.partitions) {
+        if (at) ++replicated;
+        continue;
+      }
       require(at && at->placement == ChecksummedPlacement(n, left_[n]), "it is where it was put",
               n);
     }
     const std::uint64_t others = last_other_ - first_other_;
-    require(table_.size() == ids_.size() + others, "size() is what was set and not erased", 0);
+    require(table_.size() == settings_.partitions + replicated + others,
+            "size() is what was set and not erased", 0);
     std::uint64_t visited = 0;
     table_.for_each([&](auto, const auto& state, Epoch) {
       require(state.read_placement().is_whole(), "a placement is whole", 0);
@@ -539,6 +645,7 @@ class Stress {
   bool widening_ = true;
   std::size_t most_partitions_ = 0;
   std::vector<std::uint64_t> left_;
+  std::array<std::uint64_t, kReplicated> replicated_{};  // sequences of placements
 };
 
 // ---- the report ----
@@ -587,6 +694,10 @@ void run(const Settings& settings) {
   line("  aborts", counts.aborts);
   line("  erases", counts.erases);
   line("  set over whatever was there", counts.overrides);
+  line("  pauses", counts.pauses);
+  line("  erased under writers (erase_until)", counts.erasures);
+  line("    given up at the deadline", counts.erasures_given_up);
+  line("  applied, at epochs that are shared", counts.applied);
   line("  refused: writes in flight (drains)", counts.drains_awaited);
   line("arrays allocated, for growth", stress.arrays());
   line("pieces of retired arrays discarded", stress.discards());

@@ -26,6 +26,9 @@ struct Sights {
   std::size_t refusals = 0;
   std::size_t flips = 0;
   std::size_t flips_refused_for_writes = 0;
+  std::size_t stale = 0;  // refused, because another epoch was expected
+  std::size_t pauses = 0;
+  std::size_t erasures_given_up = 0;
   std::size_t permits = 0;
   std::size_t quarantines = 0;
   std::size_t held = 0;
@@ -33,6 +36,7 @@ struct Sights {
   std::size_t cancelled = 0;
   std::size_t too_many_held = 0;
   std::size_t applied = 0;
+  std::size_t applied_at_a_shared_epoch = 0;  // that another change had before
   std::size_t failed_allocations = 0;
   std::size_t changed_during_for_each = 0;
   std::size_t largest = 0;  // partitions

@@ -2,8 +2,10 @@
 #ifndef PLACEMENT_TESTS_SUPPORT_LOCKSTEP_HPP_
 #define PLACEMENT_TESTS_SUPPORT_LOCKSTEP_HPP_
 
+#include <array>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -31,24 +33,49 @@ void PrintTo(const BasicStateAt<P>& at, std::ostream* out) {
 
 namespace placement::test {
 
-// The same operation, on a table or on the reference.
+// What can be called by itself: the removal after a drain cannot.
+inline constexpr std::array kCalls = {Operation::Set,
+                                      Operation::BeginMigration,
+                                      Operation::EnterCutover,
+                                      Operation::CompleteMigration,
+                                      Operation::AbortMigration,
+                                      Operation::ClaimMigration,
+                                      Operation::PauseWrites,
+                                      Operation::ResumeWrites,
+                                      Operation::Erase};
+
+// Those that take no expected epoch.
+constexpr bool takes_expected(Operation operation) {
+  return operation != Operation::PauseWrites && operation != Operation::ResumeWrites;
+}
+
+// The same operation, on a table or on the reference; at `expected`, where it takes one.
 template <typename Table, typename Id, typename P>
-TransitionResult perform(Table& table, Operation operation, const Id& id, P placement) {
+TransitionResult perform(Table& table, Operation operation, const Id& id, P placement,
+                         std::optional<Epoch> expected = {}) {
   switch (operation) {
     case Operation::Set:
-      return table.set(id, placement);
+      return expected ? table.set(id, placement, *expected)
+                      : TransitionResult(table.set(id, placement));
     case Operation::BeginMigration:
-      return table.begin_migration(id, placement);
+      return table.begin_migration(id, placement, expected);
     case Operation::EnterCutover:
-      return table.enter_cutover(id);
+      return table.enter_cutover(id, expected);
     case Operation::CompleteMigration:
-      return table.complete_migration(id);
+      return table.complete_migration(id, expected);
     case Operation::AbortMigration:
-      return table.abort_migration(id);
+      return table.abort_migration(id, expected);
+    case Operation::ClaimMigration:
+      return table.claim_migration(id, expected);
+    case Operation::PauseWrites:
+      return table.pause_writes(id);
+    case Operation::ResumeWrites:
+      return table.resume_writes(id);
     case Operation::Erase:
+    case Operation::EraseDrained:
       break;
   }
-  return table.erase(id);
+  return table.erase(id, expected);
 }
 
 // Every read of one partition answers as the reference does.

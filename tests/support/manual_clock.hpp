@@ -26,6 +26,24 @@ class ManualClock final : public Clock {
   std::atomic<std::int64_t> nanoseconds_{1'000'000'000};
 };
 
+// Moves another clock to whatever time a thread is about to wait for: every wait takes just as long
+// as it may, and no time at all in the test. Nobody waits for what is infinitely far.
+class JumpingClock final : public Clock {
+ public:
+  explicit JumpingClock(ManualClock& clock) : clock_(clock) {}
+
+  [[nodiscard]] absl::Time now() const noexcept override { return clock_.now(); }
+  void sleep_until(absl::Time time) override { clock_.sleep_until(time); }
+  [[nodiscard]] absl::Duration longest_wait(absl::Time time) const noexcept override {
+    if (time == absl::InfiniteFuture()) return absl::InfiniteDuration();
+    clock_.sleep_until(time);
+    return absl::ZeroDuration();
+  }
+
+ private:
+  ManualClock& clock_;
+};
+
 // Tells the time of another clock, and does something before that.
 class ClockWithAHook final : public Clock {
  public:

@@ -29,9 +29,13 @@ enum class Method {
   CompleteMigration,
   AbortMigration,
   ClaimMigration,
+  PauseWrites,
+  ResumeWrites,
   Erase,
+  EraseDrained,  // the second step of an erase_until, of which PauseWrites is the first
   Apply,
   ApplyErase,
+  ForgetErased,  // of every epoch
   Get,
   AdmitWrite,
   State,
@@ -47,9 +51,13 @@ inline constexpr std::array kMethodNames = {"set",
                                             "complete_migration",
                                             "abort_migration",
                                             "claim_migration",
+                                            "pause_writes",
+                                            "resume_writes",
                                             "erase",
+                                            "erase, drained",
                                             "apply",
                                             "apply_erase",
+                                            "forget_erased",
                                             "get",
                                             "admit_write",
                                             "state",
@@ -161,13 +169,21 @@ struct PartitionModel {
         return change(state, operation, test::Operation::CompleteMigration);
       case Method::AbortMigration:
         return change(state, operation, test::Operation::AbortMigration);
+      case Method::ClaimMigration:
+        return change(state, operation, test::Operation::ClaimMigration);
+      case Method::PauseWrites:
+        return change(state, operation, test::Operation::PauseWrites);
+      case Method::ResumeWrites:
+        return change(state, operation, test::Operation::ResumeWrites);
       case Method::Erase:
         return change(state, operation, test::Operation::Erase);
-      case Method::ClaimMigration:
-        return claim(state, operation);
+      case Method::EraseDrained:
+        return change(state, operation, test::Operation::EraseDrained);
       case Method::Apply:
       case Method::ApplyErase:
         return apply(state, operation);
+      case Method::ForgetErased:
+        return forget(state);
       case Method::Get:
         return unchanged_if(operation.result == result_of(get(state)), state);
       case Method::AdmitWrite:
@@ -201,16 +217,15 @@ struct PartitionModel {
   static Next unchanged_if(bool right, const State& state) {
     return right ? Next(state) : std::nullopt;
   }
-  static bool migrates(const State& state) {
-    return state.standing == Standing::Draining || state.standing == Standing::Cutover;
-  }
   static bool is_superseded(const State& state, const Operation& operation) {
-    return migrates(state) && operation.epoch && *operation.epoch != state.epoch;
+    const Epoch own = state.standing == Standing::Absent ? Epoch::zero() : state.epoch;
+    return operation.epoch && *operation.epoch != own;
   }
 
   static Next change(const State& state, const Operation& operation, test::Operation what) {
+    using Place = Answer::Place;
     Answer answer = answer_of(state.standing, what);
-    if (is_superseded(state, operation)) answer.refusal = MigrationError::NotMigrating;
+    if (is_superseded(state, operation)) answer.refusal = refusal_of_stale(state.standing, what);
     const TransitionResult& result = std::get<TransitionResult>(operation.result);
     if (answer.refusal) return unchanged_if(result == *answer.refusal, state);
     if (answer.needs_drain) {
@@ -221,29 +236,16 @@ struct PartitionModel {
     }
     if (!result || *result <= state.epoch) return std::nullopt;
     State next;
-    next.standing = answer.next;
     next.epoch = *result;
     next.permits = state.permits;
-    if (next.standing == Standing::Absent) return next;
-    next.from = answer.origin == Answer::Origin::Argument ? operation.placement
-                : answer.origin == Answer::Origin::Kept   ? state.from
-                                                          : state.to;
-    if (next.standing == Standing::Draining) next.to = operation.placement;
-    if (next.standing == Standing::Cutover) next.to = state.to;
-    return next;
-  }
-
-  static Next claim(const State& state, const Operation& operation) {
-    const TransitionResult& result = std::get<TransitionResult>(operation.result);
-    if (state.standing == Standing::Absent) {
-      return unchanged_if(result == MigrationError::UnknownPartition, state);
-    }
-    if (!migrates(state) || is_superseded(state, operation)) {
-      return unchanged_if(result == MigrationError::NotMigrating, state);
-    }
-    if (!result || *result <= state.epoch) return std::nullopt;
-    State next = state;
-    next.epoch = *result;
+    if (answer.next == Standing::Absent) return next;
+    const auto from = [&](Place place) {
+      if (place == Place::Argument) return operation.placement;
+      return place == Place::Destination ? state.to : state.from;
+    };
+    next.from = from(answer.origin);
+    if (answer.destination != Place::None) next.to = from(answer.destination);
+    next.standing = settle(answer.next, next.from == next.to);
     return next;
   }
 
@@ -255,12 +257,19 @@ struct PartitionModel {
     next.epoch = *operation.epoch;
     next.permits = state.permits;
     if (operation.method == Method::ApplyErase) return next;
-    next.standing = operation.state->phase() == MigrationPhase::Draining  ? Standing::Draining
-                    : operation.state->phase() == MigrationPhase::Cutover ? Standing::Cutover
-                                                                          : Standing::Active;
     next.from = operation.state->read_placement();
     next.to = operation.state->destination();
+    next.standing = operation.state->phase() == MigrationPhase::Draining ? Standing::Draining
+                    : operation.state->phase() == MigrationPhase::Cutover
+                        ? settle(Standing::Cutover, next.from == next.to)
+                        : Standing::Active;
     return next;
+  }
+
+  // Where an acquire_write passes it may be put off: so nothing is to be applied after that.
+  static Next forget(State state) {
+    if (state.standing == Standing::Absent && state.permits == 0) state.epoch = Epoch::zero();
+    return state;
   }
 
   static std::optional<BasicPlacementAt<P>> get(const State& state) {
@@ -271,7 +280,7 @@ struct PartitionModel {
   static std::optional<BasicStateAt<P>> state_at(const State& state) {
     using PartitionState = BasicPartitionState<P>;
     if (state.standing == Standing::Absent) return std::nullopt;
-    if (!migrates(state)) {
+    if (!is_migrating(state.standing)) {
       return BasicStateAt<P>{PartitionState::active(*state.from), state.epoch};
     }
     return BasicStateAt<P>{
@@ -289,7 +298,7 @@ struct PartitionModel {
   static Next acquire(const State& state, const Operation& operation) {
     std::optional<WriteRefusal> refusal;
     if (operation.epoch && *operation.epoch != state.epoch) refusal = WriteRefusal::StaleEpoch;
-    if (state.standing == Standing::Cutover) refusal = WriteRefusal::Cutover;
+    if (is_in_cutover(state.standing)) refusal = WriteRefusal::Cutover;
     if (state.standing == Standing::Absent) refusal = WriteRefusal::UnknownPartition;
     if (refusal) return unchanged_if(operation.result == result_of(*refusal), state);
     if (operation.result != result_of(Granted<P>{*state.from, state.epoch})) return std::nullopt;
@@ -318,7 +327,8 @@ void count_passing_writes(std::vector<History<PartitionOperation<P>>>& histories
   for (std::size_t partition = 0; partition < histories.size(); ++partition) {
     std::vector<const Recorded*> erases;
     for (const Recorded& call : histories[partition]) {
-      if (call.operation.method != Method::Erase) continue;
+      const Method method = call.operation.method;
+      if (method != Method::Erase && method != Method::EraseDrained) continue;
       if (std::get<TransitionResult>(call.operation.result)) erases.push_back(&call);
     }
     for (const Recorded& call : histories[partition]) {

@@ -10,7 +10,6 @@
 #include <map>
 #include <optional>
 #include <ostream>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,33 +23,49 @@
 namespace placement::test {
 
 // The state machine as data: what the table promises, written down once more without looking at
-// how the table does it.
-enum class Standing { Absent, Active, Draining, Cutover };
+// how the table does it. Paused is a Cutover to where the partition is.
+enum class Standing { Absent, Active, Draining, Cutover, Paused };
 enum class Operation {
   Set,
   BeginMigration,
   EnterCutover,
   CompleteMigration,
   AbortMigration,
-  Erase
+  ClaimMigration,
+  PauseWrites,
+  ResumeWrites,
+  Erase,
+  EraseDrained  // the end of an erase_until, which begins with PauseWrites
 };
 
 inline constexpr std::array kStandings = {Standing::Absent, Standing::Active, Standing::Draining,
-                                          Standing::Cutover};
+                                          Standing::Cutover, Standing::Paused};
 inline constexpr std::array kOperations = {Operation::Set,
                                            Operation::BeginMigration,
                                            Operation::EnterCutover,
                                            Operation::CompleteMigration,
                                            Operation::AbortMigration,
-                                           Operation::Erase};
+                                           Operation::ClaimMigration,
+                                           Operation::PauseWrites,
+                                           Operation::ResumeWrites,
+                                           Operation::Erase,
+                                           Operation::EraseDrained};
 
 inline const char* name_of(Standing standing) {
-  constexpr std::array kNames = {"absent", "Active", "Draining", "Cutover"};
+  constexpr std::array kNames = {"absent", "Active", "Draining", "Cutover", "Paused"};
   return kNames[static_cast<std::size_t>(standing)];
 }
 inline const char* name_of(Operation operation) {
-  constexpr std::array kNames = {
-      "set", "begin_migration", "enter_cutover", "complete_migration", "abort_migration", "erase"};
+  constexpr std::array kNames = {"set",
+                                 "begin_migration",
+                                 "enter_cutover",
+                                 "complete_migration",
+                                 "abort_migration",
+                                 "claim_migration",
+                                 "pause_writes",
+                                 "resume_writes",
+                                 "erase",
+                                 "the removal after a drain"};
   return kNames[static_cast<std::size_t>(operation)];
 }
 inline std::ostream& operator<<(std::ostream& out, Standing standing) {
@@ -60,51 +75,123 @@ inline std::ostream& operator<<(std::ostream& out, Operation operation) {
   return out << name_of(operation);
 }
 
+// What a table's observer and statistics call it.
+constexpr Transition transition_of(Operation operation) {
+  constexpr std::array kTransitions = {Transition::Set,
+                                       Transition::BeginMigration,
+                                       Transition::EnterCutover,
+                                       Transition::CompleteMigration,
+                                       Transition::AbortMigration,
+                                       Transition::ClaimMigration,
+                                       Transition::PauseWrites,
+                                       Transition::ResumeWrites,
+                                       Transition::Erase,
+                                       Transition::EraseDrained};
+  return kTransitions[static_cast<std::size_t>(operation)];
+}
+
 // One cell of the first table.
 struct Answer {
-  enum class Origin { Argument, Kept, Destination };  // where the partition's origin comes from
+  // Where a placement of the next state comes from; Origin and Destination are of the state before.
+  enum class Place { None, Argument, Origin, Destination };
 
   std::optional<MigrationError> refusal;
   Standing next = Standing::Absent;
-  Origin origin = Origin::Kept;
+  Place origin = Place::Origin;
+  Place destination = Place::None;
   bool needs_drain = false;  // WritesInFlight while permits are out
 };
 
 constexpr Answer answer_of(Standing standing, Operation operation) {
   using enum MigrationError;
-  using Origin = Answer::Origin;
+  using enum Answer::Place;
+  using enum Standing;
   constexpr auto kDrained = true;
-  constexpr Answer kTable[4][6] = {
+  constexpr Answer kTable[5][10] = {
       // absent
-      {{{}, Standing::Active, Origin::Argument},
+      {{{}, Active, Argument},
+       {UnknownPartition},
+       {UnknownPartition},
+       {UnknownPartition},
+       {UnknownPartition},
        {UnknownPartition},
        {UnknownPartition},
        {UnknownPartition},
        {UnknownPartition},
        {UnknownPartition}},
       // Active
-      {{{}, Standing::Active, Origin::Argument},
-       {{}, Standing::Draining, Origin::Kept},
+      {{{}, Active, Argument},
+       {{}, Draining, Origin, Argument},
        {NotMigrating},
        {NotMigrating},
        {NotMigrating},
-       {{}, Standing::Absent, Origin::Kept, kDrained}},
+       {NotMigrating},
+       {{}, Paused, Origin, Origin},
+       {NotPaused},
+       {{}, Absent, None, None, kDrained},
+       {NotPaused}},
       // Draining
-      {{{}, Standing::Active, Origin::Argument},
+      {{{}, Active, Argument},
        {AlreadyMigrating},
-       {{}, Standing::Cutover, Origin::Kept},
+       {{}, Cutover, Origin, Destination},
        {NotCutover},
-       {{}, Standing::Active, Origin::Kept},
-       {AlreadyMigrating}},
+       {{}, Active, Origin},
+       {{}, Draining, Origin, Destination},
+       {AlreadyMigrating},
+       {NotPaused},
+       {AlreadyMigrating},
+       {NotPaused}},
       // Cutover
-      {{{}, Standing::Active, Origin::Argument},
+      {{{}, Active, Argument},
        {AlreadyMigrating},
        {NotDraining},
-       {{}, Standing::Active, Origin::Destination, kDrained},
-       {{}, Standing::Active, Origin::Kept},
-       {AlreadyMigrating}},
+       {{}, Active, Destination, None, kDrained},
+       {{}, Active, Origin},
+       {{}, Cutover, Origin, Destination},
+       {AlreadyMigrating},
+       {NotPaused},
+       {AlreadyMigrating},
+       {NotPaused}},
+      // Paused
+      {{{}, Active, Argument},
+       {AlreadyMigrating},
+       {NotDraining},
+       {{}, Active, Destination, None, kDrained},
+       {{}, Active, Origin},
+       {{}, Paused, Origin, Destination},
+       {AlreadyMigrating},
+       {{}, Active, Origin},
+       {AlreadyMigrating},
+       {{}, Absent, None, None, kDrained}},
   };
   return kTable[static_cast<std::size_t>(standing)][static_cast<std::size_t>(operation)];
+}
+
+// The refusal of an operation that expects another epoch than the partition's; an absent partition
+// has epoch zero(). To those who drive a migration it is one that is over, if there is a partition.
+constexpr MigrationError refusal_of_stale(Standing standing, Operation operation) {
+  switch (operation) {
+    case Operation::EnterCutover:
+    case Operation::CompleteMigration:
+    case Operation::AbortMigration:
+    case Operation::ClaimMigration:
+      return standing == Standing::Absent ? MigrationError::UnknownPartition
+                                          : MigrationError::NotMigrating;
+    default:
+      return MigrationError::StaleEpoch;
+  }
+}
+
+constexpr bool is_in_cutover(Standing standing) {
+  return standing == Standing::Cutover || standing == Standing::Paused;
+}
+constexpr bool is_migrating(Standing standing) {
+  return standing == Standing::Draining || is_in_cutover(standing);
+}
+// A Cutover to where the partition is is Paused, however it came about.
+constexpr Standing settle(Standing standing, bool is_at_destination) {
+  if (!is_in_cutover(standing)) return standing;
+  return is_at_destination ? Standing::Paused : Standing::Cutover;
 }
 
 constexpr MigrationPhase phase_of(Standing standing) {
@@ -112,6 +199,7 @@ constexpr MigrationPhase phase_of(Standing standing) {
     case Standing::Draining:
       return MigrationPhase::Draining;
     case Standing::Cutover:
+    case Standing::Paused:
       return MigrationPhase::Cutover;
     case Standing::Absent:
     case Standing::Active:
@@ -136,8 +224,11 @@ class ReferenceTable {
         max_held_writes_per_partition_(max_held_writes_per_partition) {}
 
   Epoch set(const Id& id, P placement) { return *perform(id, Operation::Set, placement); }
-  TransitionResult begin_migration(const Id& id, P to) {
-    return perform(id, Operation::BeginMigration, to);
+  TransitionResult set(const Id& id, P placement, Epoch expected) {
+    return perform(id, Operation::Set, placement, expected);
+  }
+  TransitionResult begin_migration(const Id& id, P to, std::optional<Epoch> expected = {}) {
+    return perform(id, Operation::BeginMigration, to, expected);
   }
   TransitionResult enter_cutover(const Id& id, std::optional<Epoch> expected = {}) {
     return perform(id, Operation::EnterCutover, std::nullopt, expected);
@@ -149,37 +240,34 @@ class ReferenceTable {
     return perform(id, Operation::AbortMigration, std::nullopt, expected);
   }
   TransitionResult claim_migration(const Id& id, std::optional<Epoch> expected = {}) {
-    const auto found = partitions_.find(id);
-    if (found == partitions_.end()) return MigrationError::UnknownPartition;
-    if (found->second.standing == Standing::Active || is_other(id, expected)) {
-      return MigrationError::NotMigrating;
-    }
-    return found->second.epoch = draw_epoch();
+    return perform(id, Operation::ClaimMigration, std::nullopt, expected);
   }
-  TransitionResult erase(const Id& id) { return perform(id, Operation::Erase, std::nullopt); }
+  TransitionResult pause_writes(const Id& id) {
+    return perform(id, Operation::PauseWrites, std::nullopt);
+  }
+  TransitionResult resume_writes(const Id& id) {
+    return perform(id, Operation::ResumeWrites, std::nullopt);
+  }
+  TransitionResult erase(const Id& id, std::optional<Epoch> expected = {}) {
+    return perform(id, Operation::Erase, std::nullopt, expected);
+  }
+  // With a deadline that is over: nobody waits for the writes in flight.
+  TransitionResult erase_in_no_time(const Id& id) {
+    const TransitionResult paused = pause_writes(id);
+    if (!paused) return paused;
+    if (writes_in_flight(id) == 0) {
+      return perform(id, Operation::EraseDrained, std::nullopt, *paused);
+    }
+    static_cast<void>(abort_migration(id, *paused));
+    return MigrationError::WritesInFlight;
+  }
 
   // `placement` is what set and begin_migration take.
   TransitionResult perform(const Id& id, Operation operation, std::optional<P> placement,
                            std::optional<Epoch> expected = {}) {
-    const Answer answer = answer_of(standing(id), operation);
-    if (is_other(id, expected)) return MigrationError::NotMigrating;
-    if (answer.refusal) return *answer.refusal;
-    if (answer.needs_drain && writes_in_flight(id) != 0) return MigrationError::WritesInFlight;
-    const Epoch epoch = draw_epoch();
-    if (answer.next == Standing::Absent) {
-      partitions_.erase(id);
-      held_.erase(id);
-      return epoch;
-    }
-    const auto found = partitions_.find(id);
-    const P origin = answer.origin == Answer::Origin::Argument ? *placement
-                     : answer.origin == Answer::Origin::Kept   ? found->second.from
-                                                               : found->second.to;
-    const P destination = answer.next == Standing::Draining  ? *placement
-                          : answer.next == Standing::Cutover ? found->second.to
-                                                             : origin;
-    store(id, Partition{answer.next, origin, destination, epoch});
-    return epoch;
+    const TransitionResult result = attempt(id, operation, placement, expected);
+    count(transition_of(operation), result);
+    return result;
   }
 
   Standing standing(const Id& id) const {
@@ -201,6 +289,7 @@ class ReferenceTable {
         return partitions_.at(id).epoch == epoch ? WriteAdmission::Admit : WriteAdmission::Reject;
       case Standing::Absent:
       case Standing::Cutover:
+      case Standing::Paused:
         break;
     }
     return WriteAdmission::Reject;
@@ -212,8 +301,6 @@ class ReferenceTable {
     return StateAt{state_of(found->second), found->second.epoch};
   }
   Epoch current_epoch() const { return Epoch(generation_); }
-  // Whether no change of any partition has ever had it.
-  bool is_fresh(Epoch epoch) const { return !stamped_.contains(epoch); }
   // Of the partition's last change, where that is remembered; else zero.
   Epoch newest(const Id& id) const {
     if (const auto found = partitions_.find(id); found != partitions_.end()) {
@@ -223,6 +310,13 @@ class ReferenceTable {
     return erased == erased_.end() ? Epoch::zero() : erased->second;
   }
   bool contains(const Id& id) const { return partitions_.contains(id); }
+  TableStats stats() const {
+    TableStats stats = stats_;
+    for (const auto& [id, partition] : partitions_) {
+      ++stats.partitions_by_phase[static_cast<std::size_t>(phase_of(partition.standing))];
+    }
+    return stats;
+  }
   std::size_t size() const { return partitions_.size(); }
 
   template <typename F>
@@ -235,14 +329,14 @@ class ReferenceTable {
   // Counts a write if it is admitted; else says why it is not.
   std::optional<WriteRefusal> acquire_write(const Id& id, std::optional<Epoch> expected = {}) {
     if (standing(id) == Standing::Absent) return WriteRefusal::UnknownPartition;
-    if (standing(id) == Standing::Cutover) return WriteRefusal::Cutover;
-    if (is_other(id, expected)) return WriteRefusal::StaleEpoch;
+    if (is_in_cutover(standing(id))) return WriteRefusal::Cutover;
+    if (expected && *expected != partitions_.at(id).epoch) return WriteRefusal::StaleEpoch;
     admitted(id);
     return std::nullopt;
   }
   // The same with a deadline that is over: in cutover the write is held for no time at all.
   std::optional<WriteRefusal> acquire_write_in_no_time(const Id& id) {
-    if (standing(id) != Standing::Cutover) return acquire_write(id);
+    if (!is_in_cutover(standing(id))) return acquire_write(id);
     if (too_many_are_held(id)) return WriteRefusal::TooManyHeld;
     ++held_[id].count;
     return WriteRefusal::DeadlineExceeded;
@@ -275,7 +369,7 @@ class ReferenceTable {
   // Holds the write in cutover. Else it is refused, or was resumed at once: then take_resumed has
   // it.
   std::optional<WriteRefusal> hold(const Id& id, std::uint64_t write) {
-    if (standing(id) != Standing::Cutover) {
+    if (!is_in_cutover(standing(id))) {
       resumed_.push_back(write);
       return std::nullopt;
     }
@@ -318,13 +412,15 @@ class ReferenceTable {
                                                                          : Standing::Active;
     const P from = state.read_placement();
     store(id, Partition{standing, from, state.destination().value_or(from), epoch});
+    count(Transition::Apply, epoch);
     return true;
   }
   bool apply_erase(const Id& id, Epoch epoch) {
     if (!is_news(id, epoch)) return false;
-    if (standing(id) == Standing::Cutover) resume_held(id);
+    if (is_in_cutover(standing(id))) resume_held(id);
     partitions_.erase(id);
     erased_.insert_or_assign(id, epoch);
+    count(Transition::ApplyErase, epoch);
     return true;
   }
   void forget_erased(Epoch up_to) {
@@ -357,19 +453,54 @@ class ReferenceTable {
     std::deque<Waiting> waiting;
   };
 
+  TransitionResult attempt(const Id& id, Operation operation, const std::optional<P>& placement,
+                           std::optional<Epoch> expected) {
+    using Place = Answer::Place;
+    const Answer answer = answer_of(standing(id), operation);
+    const auto found = partitions_.find(id);
+    const Epoch own = found == partitions_.end() ? Epoch::zero() : found->second.epoch;
+    if (expected && *expected != own) return refusal_of_stale(standing(id), operation);
+    if (answer.refusal) return *answer.refusal;
+    if (answer.needs_drain && writes_in_flight(id) != 0) return MigrationError::WritesInFlight;
+    const Epoch epoch = draw_epoch();
+    if (answer.next == Standing::Absent) {
+      if (is_in_cutover(standing(id))) resume_held(id);
+      partitions_.erase(id);
+      held_.erase(id);
+      return epoch;
+    }
+    const auto from = [&](Place place) {
+      if (place == Place::Argument) return *placement;
+      return place == Place::Destination ? found->second.to : found->second.from;
+    };
+    const P origin = from(answer.origin);
+    const P destination = answer.destination == Place::None ? origin : from(answer.destination);
+    store(id, Partition{answer.next, origin, destination, epoch});
+    return epoch;
+  }
+
+  void count(Transition transition, const TransitionResult& result) {
+    if (result) {
+      ++stats_.transitions_by_kind[static_cast<std::size_t>(transition)];
+    } else {
+      ++stats_.refusals_by_reason[static_cast<std::size_t>(result.error())];
+    }
+  }
+
   static State state_of(const Partition& partition) {
     if (partition.standing == Standing::Active) return State::active(partition.from);
     return State::migrating(partition.from, partition.to, phase_of(partition.standing));
   }
 
   void store(const Id& id, Partition partition) {
-    const bool was_in_cutover = standing(id) == Standing::Cutover;
-    const bool is_in_cutover = partition.standing == Standing::Cutover;
+    const bool was_held_back = is_in_cutover(standing(id));
+    const bool is_held_back = is_in_cutover(partition.standing);
+    partition.standing = settle(partition.standing, partition.from == partition.to);
     erased_.erase(id);
     partitions_.erase(id);  // P need not be assignable
     partitions_.emplace(id, partition);
-    if (was_in_cutover && !is_in_cutover) resume_held(id);
-    if (is_in_cutover && !was_in_cutover) held_.erase(id);
+    if (was_held_back && !is_held_back) resume_held(id);
+    if (is_held_back && !was_held_back) held_.erase(id);
   }
 
   bool too_many_are_held(const Id& id) const {
@@ -396,24 +527,18 @@ class ReferenceTable {
     writes.until = absl::InfinitePast();
   }
 
-  // Whether the partition is there, at another epoch than the caller expects.
-  bool is_other(const Id& id, std::optional<Epoch> expected) const {
-    const auto found = partitions_.find(id);
-    return expected && found != partitions_.end() && found->second.epoch != *expected;
-  }
-
+  // An epoch that no source gives is not even counted as a refusal.
   bool is_news(const Id& id, Epoch epoch) {
-    if (epoch == Epoch::zero() || epoch > Epoch::max() || epoch <= newest(id)) return false;
+    if (epoch == Epoch::zero() || epoch > Epoch::max_external()) return false;
+    if (epoch <= newest(id)) {
+      count(Transition::Apply, MigrationError::StaleEpoch);
+      return false;
+    }
     generation_ = std::max(generation_, epoch.value());
-    stamped_.insert(epoch);
     return true;
   }
 
-  Epoch draw_epoch() {
-    const Epoch epoch(++generation_);
-    stamped_.insert(epoch);
-    return epoch;
-  }
+  Epoch draw_epoch() { return Epoch(++generation_); }
 
   std::map<Id, Partition> partitions_;
   std::map<Id, Epoch> erased_;  // by apply_erase
@@ -425,7 +550,7 @@ class ReferenceTable {
   std::vector<std::uint64_t> resumed_;
   absl::Time now_ = absl::UnixEpoch();
   std::uint64_t generation_ = 0;
-  std::set<Epoch> stamped_;
+  TableStats stats_;  // but for the partitions
 };
 
 }  // namespace placement::test

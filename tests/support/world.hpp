@@ -109,7 +109,8 @@ std::string describe(const Command& command) {
   switch (command.verb) {
     case Verb::Set:
     case Verb::BeginMigration:
-      return text + '(' + id + ", " + place(command.a) + ')';
+      return text + '(' + id + ", " + place(command.a) + expected + ')';
+    case Verb::Erase:
     case Verb::EnterCutover:
     case Verb::CompleteMigration:
     case Verb::AbortMigration:
@@ -159,9 +160,9 @@ std::string describe(const Command& command) {
   }
   constexpr std::array<std::string_view, 8> kEpochs = {"the next epoch",
                                                        "an epoch ahead",
-                                                       "the last that nothing has",
+                                                       "the table's epoch",
                                                        "the partition's epoch",
-                                                       "the next after its own that nothing has",
+                                                       "the epoch after its own",
                                                        "the epoch before its own",
                                                        "epoch 0",
                                                        "an epoch beyond the greatest"};
@@ -171,6 +172,38 @@ std::string describe(const Command& command) {
 }
 
 // ---- the world ----
+
+// A second table, which is told of every change of a first one and applies it; and whether it was
+// told rightly.
+template <typename Id, typename P>
+class Replica final : public BasicTableObserver<Id, P> {
+  using Table = BasicPlacementTable<Id, P>;
+  using Change = BasicPartitionChange<Id, P>;
+
+ public:
+  void on_change(const Change& change) noexcept override {
+    ++told_[static_cast<std::size_t>(change.transition)];
+    const auto before = table_.state(change.id);
+    if (before.has_value() != change.before.has_value() ||
+        (before && before->state != *change.before)) {
+      wrong_ = "the observer is told of another state before";
+    }
+    const bool taken = change.after ? table_.apply(change.id, *change.after, change.epoch)
+                                    : table_.apply_erase(change.id, change.epoch);
+    if (!taken) wrong_ = "the observer is told of an epoch that is not news";
+    // Its source forgets as well, some at once: what comes later is not older.
+    if (!change.after) table_.forget_erased(Epoch::max());
+  }
+
+  [[nodiscard]] const Table& table() const { return table_; }
+  [[nodiscard]] const auto& told() const { return told_; }
+  [[nodiscard]] std::string_view wrong() const { return wrong_; }
+
+ private:
+  Table table_{TableOptions{.shards = 2}};
+  decltype(TableStats::transitions_by_kind) told_{};
+  std::string_view wrong_;
+};
 
 // One table and the reference for it. Every command is given to both, and every answer compared:
 // the command's own, then whatever a reader of its partition can see. Throws Mismatch.
@@ -189,7 +222,9 @@ class World {
                                 .max_held_writes = kMostHeld,
                                 .max_held_writes_per_partition = kMostHeldOfOne,
                                 .memory = &memory_,
-                                .clock = &clock_});
+                                .clock = &clock_,
+                                .observer = scale.shards == 2 ? nullptr : &replica_});
+    is_observed_ = scale.shards != 2;
   }
   ~World() { cancel_all(); }  // after a mismatch; else after finish()
   World(const World&) = delete;
@@ -208,6 +243,8 @@ class World {
     for_each(Visitor::Looks, 0);
     get_many();
     migrations();
+    stats();
+    replicated();
   }
 
   // Gives back what is out, and the table its memory.
@@ -297,6 +334,7 @@ class World {
     const std::optional<TransitionResult> result = both(what, ask_table, ask_reference);
     ++(result && *result ? sights_.changes : sights_.refusals);
     if (result == MigrationError::WritesInFlight) ++sights_.flips_refused_for_writes;
+    if (result == MigrationError::StaleEpoch) ++sights_.stale;
     return result && *result;
   }
 
@@ -304,12 +342,19 @@ class World {
     const std::optional<Epoch> expected = expected_epoch(id, command.b);
     switch (command.verb) {
       case Verb::Set:
-        set(id, place(command.a));
+        if (expected) {
+          transition(
+              "set, if", [&] { return table_->set(id, place(command.a), *expected); },
+              [&] { return reference_.set(id, place(command.a), *expected); });
+        } else {
+          set(id, place(command.a));
+        }
         break;
       case Verb::BeginMigration:
         transition(
-            "begin_migration", [&] { return table_->begin_migration(id, place(command.a)); },
-            [&] { return reference_.begin_migration(id, place(command.a)); });
+            "begin_migration",
+            [&] { return table_->begin_migration(id, place(command.a), expected); },
+            [&] { return reference_.begin_migration(id, place(command.a), expected); });
         break;
       case Verb::EnterCutover:
         transition(
@@ -333,8 +378,28 @@ class World {
             "claim_migration", [&] { return table_->claim_migration(id, expected); },
             [&] { return reference_.claim_migration(id, expected); });
         break;
+      case Verb::PauseWrites:
+        if (transition(
+                "pause_writes", [&] { return table_->pause_writes(id); },
+                [&] { return reference_.pause_writes(id); })) {
+          ++sights_.pauses;
+        }
+        break;
+      case Verb::ResumeWrites:
+        transition(
+            "resume_writes", [&] { return table_->resume_writes(id); },
+            [&] { return reference_.resume_writes(id); });
+        break;
       case Verb::Erase:
-        erase(id);
+        erase(id, expected);
+        break;
+      case Verb::EraseInNoTime:
+        if (both(
+                "erase_until", [&] { return table_->erase_until(id, absl::InfinitePast()); },
+                [&] { return reference_.erase_in_no_time(id); }) ==
+            MigrationError::WritesInFlight) {
+          ++sights_.erasures_given_up;
+        }
         break;
       case Verb::AcquireWrite: {
         Permit permit = expected ? table_->acquire_write(id, *expected) : table_->acquire_write(id);
@@ -384,10 +449,12 @@ class World {
                                 ? State::migrating(from, to, MigrationPhase::Draining)
                                 : State::migrating(from, to, MigrationPhase::Cutover);
         const Epoch epoch = applied_epoch(id, command.b / 3);
+        const bool is_shared = epoch <= reference_.current_epoch();
         if (both(
                 "apply", [&] { return table_->apply(id, state, epoch); },
                 [&] { return reference_.apply(id, state, epoch); }) == true) {
           ++sights_.applied;
+          if (is_shared) ++sights_.applied_at_a_shared_epoch;
         }
         break;
       }
@@ -444,35 +511,28 @@ class World {
     }
   }
 
-  // A source gives no two changes one epoch, so one that the partition would take is a fresh one.
+  // Epochs are newer for the partition, or not; others may have them.
   Epoch applied_epoch(const Id& id, unsigned choice) const {
     const std::uint64_t now = reference_.current_epoch().value();
     const std::uint64_t own = reference_.newest(id).value();
-    std::uint64_t epoch = now + 1;
     switch (choice % 8) {
       case 0:
-        break;
+        return Epoch(now + 1);
       case 1:
-        epoch = now + 3;  // which leaves two for those that are late
-        break;
+        return Epoch(now + 3);  // which leaves two for those that are late
       case 2:
-        while (epoch > own + 1 && !reference_.is_fresh(Epoch(epoch - 1))) --epoch;
-        epoch = epoch > own + 1 ? epoch - 1 : now + 1;
-        break;
+        return Epoch(now);
       case 3:
         return Epoch(own);
       case 4:
-        epoch = own + 1;
-        while (!reference_.is_fresh(Epoch(epoch))) ++epoch;
-        break;
+        return Epoch(own + 1);
       case 5:
         return Epoch(own == 0 ? 0 : own - 1);
       case 6:
         return Epoch::zero();
       default:
-        return Epoch(Epoch::max().value() + 1);
+        return Epoch(Epoch::max_external().value() + 1);
     }
-    return Epoch(epoch);
   }
 
   bool set(const Id& id, const P& to) {
@@ -481,9 +541,10 @@ class World {
     if (epoch) ++sights_.changes;
     return epoch.has_value();
   }
-  bool erase(const Id& id) {
+  bool erase(const Id& id, std::optional<Epoch> expected = {}) {
     return transition(
-        "erase", [&] { return table_->erase(id); }, [&] { return reference_.erase(id); });
+        "erase", [&] { return table_->erase(id, expected); },
+        [&] { return reference_.erase(id, expected); });
   }
 
   // ---- permits ----
@@ -703,6 +764,33 @@ class World {
     if (found != expected) fail("migrations() does not list what the reference does");
   }
 
+  // ---- statistics, and whoever watches ----
+
+  void stats() const {
+    const TableStats told = table_->stats();
+    const TableStats expected = reference_.stats();
+    const auto compare = [](const auto& table, const auto& reference, std::string_view what) {
+      for (std::size_t n = 0; n < table.size(); ++n) {
+        expect_same<std::uint64_t>(table[n], reference[n], what);
+      }
+    };
+    compare(told.partitions_by_phase, expected.partitions_by_phase, "partitions, by phase");
+    compare(told.transitions_by_kind, expected.transitions_by_kind, "transitions, by kind");
+    compare(told.refusals_by_reason, expected.refusals_by_reason, "refusals, by reason");
+    if (is_observed_) compare(replica_.told(), expected.transitions_by_kind, "what is told of");
+  }
+
+  // The changes that the observer was told of make the same table.
+  void replicated() const {
+    if (!replica_.wrong().empty()) fail(std::string(replica_.wrong()));
+    if (!is_observed_) return;
+    expect_same(replica_.table().size(), reference_.size(), "the replica's size");
+    reference_.for_each([this](const Id& id, const State& state, Epoch epoch) {
+      expect_same(replica_.table().state(id), std::optional(typename Table::StateAt{state, epoch}),
+                  "the replica's state");
+    });
+  }
+
   // ---- reads ----
 
   // Without a look at the writes in flight: that one may change what it looks at.
@@ -711,6 +799,9 @@ class World {
     expect_same(table_->get(id), at, "get");
     expect_same(ref(id, consulted_).get(), at, "get through a reference");
     expect_same(table_->state(id), reference_.state(id), "state");
+    if (is_observed_) {
+      expect_same(replica_.table().state(id), reference_.state(id), "the replica's state");
+    }
     expect_same(table_->contains(id), reference_.contains(id), "contains");
     expect_same(table_->current_epoch(), reference_.current_epoch(), "current_epoch");
     expect_same(table_->size(), reference_.size(), "size");
@@ -754,6 +845,8 @@ class World {
   Sights& sights_;
   MeteredMemory memory_;
   ManualClock clock_;
+  Replica<Id, P> replica_;
+  bool is_observed_ = false;  // by the replica
   std::optional<Table> table_;
   Refs consulted_;  // after every command on its partition
   Refs neglected_;  // but for a look at everything

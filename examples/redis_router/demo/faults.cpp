@@ -62,9 +62,11 @@ Faults::Faults(RedisServer& a, RedisServer& b, const RouterProcess& router,
       control_(router.connect()) {}
 
 std::optional<Faults::Stage> Faults::stage_of(std::string_view step) {
-  if (step == "Begin" || step == "Copy" || step == "Cutover") return Stage::Copying;
-  if (step == "Drain" || step == "Barrier" || step == "Finish" || step == "Flip") {
-    return Stage::Cutover;
+  for (const std::string_view copying : {"Begin", "Prepare", "Copy", "Look", "Cutover", "Retry"}) {
+    if (step == copying) return Stage::Copying;
+  }
+  for (const std::string_view cutover : {"Drain", "Barrier", "Finish", "Verify", "Flip"}) {
+    if (step == cutover) return Stage::Cutover;
   }
   if (step == "Clean") return Stage::Cleaning;
   return std::nullopt;

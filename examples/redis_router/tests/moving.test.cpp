@@ -298,7 +298,7 @@ TEST_F(Moving, AbortsWhenTheDestinationIsDown) {
   b_.kill();
   // Depending on whether the router has noticed already.
   EXPECT_THAT(client.call({"PLACEMENT", "MIGRATE", "t", "b"}),
-              AnyOf(StartsWith("-ABORTED at Copy"), StartsWith("-UPSTREAM ")));
+              AnyOf(StartsWith("-ABORTED at Prepare"), StartsWith("-UPSTREAM ")));
   EXPECT_THAT(client.call({"PLACEMENT", "LIST"}), HasSubstr("t settled a"));
   EXPECT_EQ(client.call({"SET", "t:1", "y"}), "OK");
   b_.restart();

@@ -69,8 +69,7 @@ class MigrationGuard {
     thread_ = std::jthread([this] { watch_until_quit(); });
   }
 
-  // From now on the migration, which is at `epoch`, ends when a stop is requested or after
-  // `deadline`.
+  // From now on the migration, which is at `epoch`, ends when a stop is requested or at `deadline`.
   void watch(Epoch epoch, absl::Time deadline) {
     {
       const std::lock_guard lock(mutex_);
@@ -153,7 +152,7 @@ class MigrationGuard {
     if (!watched_ || aborted_ || aborting_) return;
     if (stop_.stop_requested()) {
       end(lock, Reason::Stopped);
-    } else if (clock_.now() > watched_->deadline) {
+    } else if (clock_.now() >= watched_->deadline) {
       end(lock, Reason::TooLong);
     }
   }
@@ -173,7 +172,7 @@ class MigrationGuard {
     changed_.notify_all();
   }
 
-  // Until something has changed, or a moment after `time`, or a while before.
+  // Until something has changed, or the clock has come to `time`, or a while before.
   void wait(std::unique_lock<std::mutex>& lock, absl::Time time) {
     constexpr absl::Duration kLongest = absl::Hours(1);  // what every clock of the machine can add
     const absl::Duration longest = std::min(clock_.longest_wait(time), kLongest);

@@ -92,11 +92,15 @@ class MigrationSteps {
     static_cast<void>(source_.abort(report_.epoch));
   }
 
-  MigrationReport run() {
+  // `expected`, if it is given: the epoch of what the mover was made for.
+  MigrationReport run(std::optional<Epoch> expected = {}) {
     enter(MigrationStep::Begin);
     for (;;) {
       const std::optional<MigrationPosition> now = source_.position();
       if (!now) return refused(to_status(MigrationError::UnknownPartition));
+      if (expected && now->epoch != *expected) {
+        return refused(to_status(MigrationError::StaleEpoch));
+      }
       if (now->phase == MigrationPhase::Settled && now->is_at_destination) {
         // A mover that clears its destination first would delete what is to be kept.
         return refused(absl::FailedPreconditionError(
@@ -355,9 +359,10 @@ class MigrationSteps {
   // After a pause, from the begin. The partition was settled meanwhile and may have been changed:
   // it is then left alone.
   Ended begin_again() {
-    const absl::Duration pause = doubled(policy_.first_pause, attempt_ - 1, policy_.longest_pause);
+    const absl::Time again =
+        clock_.now() + doubled(policy_.first_pause, attempt_ - 1, policy_.longest_pause);
     if (progress_) progress_({MigrationStep::Retry, report_.copy_rounds, report_.epoch, attempt_});
-    guard_.sleep_until(clock_.now() + pause);
+    guard_.sleep_until(again);
     if (stop_.stop_requested()) return Ending{MigrationOutcome::Aborted, stopped()};
     ++attempt_;
     const Epoch before = report_.epoch;
@@ -472,8 +477,8 @@ class MigrationSteps {
 
   // True when no write is in flight, or the migration is not at this epoch any more.
   bool is_drained_by(absl::Time time) {
-    for (;;) {
-      const absl::Time ask_again = absl::Now() + clock_.longest_wait(time);
+    for (absl::Time ask_again = absl::InfinitePast();;
+         ask_again = absl::Now() + clock_.longest_wait(time)) {
       if (source_.wait_until_drained(report_.epoch, ask_again)) return true;
       if (clock_.now() >= time || guard_.has_ended()) return false;
     }
