@@ -76,6 +76,16 @@ TEST(SchedulesOfDrains, EndWhenTheLastWriteIsOver) {
   explore_all<NumberIds>(Surroundings::Alone, draining, {write, look, drain}, 2);
 }
 
+// Whatever the partition was doing, and whatever it does then; the write is in flight until the
+// end.
+TEST(SchedulesOfDrains, EndWhenThePartitionIsAtAnotherEpoch) {
+  const Threads write = {{{Acquire}}};
+  const Threads look = {{{AwaitDrainedOrChanged}}};
+  const Threads change = {{{Set}, {Begin, Abort}, {Begin, Cutover}, {Claim, Set}, {ApplyActive}}};
+  explore_all<NumberIds>(Surroundings::Alone, {Standing::Active, Standing::Draining},
+                         {write, look, change}, 2);
+}
+
 // A writer that is late for a partition counts itself at the next one that has its counter.
 TEST(SchedulesOfDrains, EndThoughALateWriterPassed) {
   explore_all<NumberIds>(Surroundings::Alone, {Standing::Active},
@@ -210,10 +220,8 @@ TEST(SchedulesOfErasures, LeaveThePartitionToWhoeverChangesIt) {
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {{{{Acquire, Release}}}, erase, change}, 1);
   // While a write is in flight, which nobody waits for then.
   const Threads write = {{{Acquire}}, 1};
-  const Threads takes_over = {{{AwaitPause, Resume, Begin},
-                               {AwaitPause, Claim},
-                               {AwaitPause, Set},
-                               {AwaitPause, Complete}}};
+  const Threads takes_over = {
+      {{AwaitPause, Resume, Begin}, {AwaitPause, Claim}, {AwaitPause, Set}}};
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {write, {{{EraseUntil}}}, takes_over}, 1);
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {write, {{{EraseInNoTime}}}, takes_over}, 2);
   explore_all<NumberIds>(Surroundings::Alone, kOpen, {erase, erase}, 3);

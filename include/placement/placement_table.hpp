@@ -706,12 +706,12 @@ class BasicPlacementTable {
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
-  // cutover, returns the counter whose held writes are to be resumed.
+  // Whoever waits for a drain at the epoch before looks again. If that was the end of a cutover,
+  // returns the counter whose held writes are to be resumed.
   [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
                                                       Stamp next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    if (!before.is_live() || before.phase() == MigrationPhase::Settled) return nullptr;
+    if (!before.is_live()) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
     if (counter.is_awaited()) shard.drained.SignalAll();
     if (before.phase() != MigrationPhase::Cutover || next.phase() == MigrationPhase::Cutover) {
