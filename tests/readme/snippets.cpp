@@ -102,12 +102,12 @@ TEST_F(Readme, ABlockingWriteGoesWhereThePartitionLivesOrIsRefused) {
 
 TEST_F(Readme, AnEventLoopsWriteHasItsPermitUntilItHasFinished) {
   EventLoop loop;
-  Cluster& cluster = clusters.emplace(ClusterId("redis-a"), Cluster()).first->second;
+  Cluster& redis_a = clusters.emplace(ClusterId("redis-a"), Cluster()).first->second;
 #include "snippets/3.inc"
   loop.run();
-  EXPECT_EQ(cluster.writes.size(), 1U);
+  EXPECT_EQ(redis_a.writes.size(), 1U);
   EXPECT_EQ(table.writes_in_flight(tenant), 1U);
-  cluster.under_way.clear();
+  redis_a.under_way.clear();
   EXPECT_EQ(table.writes_in_flight(tenant), 0U);
   EXPECT_FALSE(refusal_);
 }
