@@ -26,7 +26,12 @@ set(DOXYGEN_PREDEFINED
     "ABSL_EXCLUSIVE_LOCKS_REQUIRED(x)="
     "ABSL_GUARDED_BY(x)="
     "ABSL_NO_THREAD_SAFETY_ANALYSIS="
-    "ABSL_LOCKS_EXCLUDED(x)=")
+    "ABSL_LOCKS_EXCLUDED(x)="
+    "PLACEMENT_ASIO_NAMESPACE=asio"
+    "PLACEMENT_ASIO_ERROR_CODE=asio::error_code"
+    "PLACEMENT_ASIO_DETAIL=standalone_asio"
+    "PLACEMENT_ASIO_BEGIN="
+    "PLACEMENT_ASIO_END=")
 set(DOXYGEN_VERBATIM_HEADERS NO)
 set(DOXYGEN_HAVE_DOT NO)
 set(DOXYGEN_CLASS_GRAPH NO)
@@ -35,6 +40,9 @@ set(DOXYGEN_WARN_AS_ERROR YES)
 set(DOXYGEN_QUIET YES)
 set(DOXYGEN_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/docs")
 
-file(GLOB public_headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/placement/*.hpp")
+# asio.hpp and boost_asio.hpp both are asio_operations.hpp, with other names.
+file(GLOB public_headers CONFIGURE_DEPENDS
+     "${PROJECT_SOURCE_DIR}/include/placement/*.hpp"
+     "${PROJECT_SOURCE_DIR}/include/placement/detail/asio_operations.hpp")
 doxygen_add_docs(placement_table_docs ${public_headers} "${PROJECT_SOURCE_DIR}/docs/api.md" ALL
                  COMMENT "The API reference: ${PROJECT_BINARY_DIR}/docs/html/index.html")

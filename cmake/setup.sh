@@ -7,7 +7,7 @@
 #   cmake/setup.sh        for the presets dev, test, demo and bench
 #   cmake/setup.sh --ci   and for .ci/run: the other compilers, clang-tidy, clang-format, model
 #                         checker, coverage
-#   cmake/setup.sh --docs   and for the preset docs: doxygen, graphviz
+#   cmake/setup.sh --docs   and for the preset docs and the pictures: doxygen, graphviz
 #   cmake/setup.sh --machines   and for cmake/other-machines.sh: cross compilers, qemu-user, libc++
 #
 # Elsewhere than on Debian it only says what is missing: a compiler, CMake 3.25 and Ninja are enough
@@ -20,7 +20,7 @@ packages="g++ g++-12 cmake ninja-build
   libasio-dev libboost1.81-dev redis-server redis-tools"
 ci_packages="clang-14 clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 python3
   graphviz spin gcovr gdb"
-docs_packages="doxygen graphviz"
+docs_packages="doxygen graphviz fonts-dejavu-core"
 machines_packages="g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-s390x-linux-gnu qemu-user
   clang-19 libc++-19-dev libc++abi-19-dev"
 

@@ -11,8 +11,7 @@ int main() {
 
   placement::PlacementTable table;
   table.set("tenant-42", Placement::dedicated_cluster(ClusterId("redis-a")));
-  placement::WritePermit write = table.acquire_write("tenant-42");  // where to, and the right to
-  std::cout << "write to " << write.placement() << ", epoch " << write.epoch() << '\n';
+  placement::WritePermit write = table.acquire_write("tenant-42");  // write.placement(): redis-a
   const auto to = Placement::dedicated_cluster(ClusterId("redis-b"));
   std::cout << "begin:   " << table.begin_migration("tenant-42", to) << '\n';
   std::cout << "cutover: " << table.enter_cutover("tenant-42") << '\n';

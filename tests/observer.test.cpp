@@ -2,6 +2,7 @@
 //
 // Whoever watches a table: an observer, a replica, a monitoring system.
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -162,7 +163,7 @@ TEST(Observer, IsToldBeforeHeldWritesAreResumed) {
   ASSERT_TRUE(table.pause_writes("a"));
   recorder.take();
   std::size_t told = 0;
-  const HoldTicket ticket = table.hold("a", [&] { told = recorder.take().size(); });
+  static_cast<void>(table.hold("a", [&] { told = recorder.take().size(); }));
   ASSERT_TRUE(table.resume_writes("a"));
   EXPECT_EQ(told, 1U);
 }
@@ -379,6 +380,29 @@ TEST(Stats, CountRefusalsByReason) {
   EXPECT_EQ(stats.refusals(MigrationError::NotPaused), 1U);
   EXPECT_EQ(stats.refusals(MigrationError::WritesInFlight), 1U);
   EXPECT_EQ(stats.refusals(MigrationError::AlreadyMigrating), 0U);
+}
+
+TEST(Stats, CountWhatBecameOfHeldWrites) {
+  PlacementTable table{TableOptions{.max_held_writes = 3, .max_held_writes_per_partition = 3}};
+  table.set("a", place(1));
+  ASSERT_TRUE(table.pause_writes("a"));
+  std::array<HoldTicket, 3> tickets;
+  for (HoldTicket& ticket : tickets) {
+    ticket = table.hold("a", [] {});
+    if (&ticket == &tickets[0]) EXPECT_TRUE(ticket.cancel());
+  }
+  EXPECT_EQ(table.acquire_write_until("a", absl::InfinitePast()).refusal(),
+            WriteRefusal::DeadlineExceeded);
+  EXPECT_FALSE(table.hold("a", [] {}).refusal());
+  EXPECT_EQ(table.hold("a", [] {}).refusal(), WriteRefusal::TooManyHeld);
+  TableStats stats = table.stats();
+  EXPECT_EQ(stats.writes_held, 5U);
+  EXPECT_EQ(stats.writes_not_held, 1U);
+  EXPECT_EQ(stats.writes_cancelled, 1U);
+  EXPECT_EQ(stats.writes_timed_out, 1U);
+  EXPECT_EQ(stats.writes_resumed, 0U);
+  ASSERT_TRUE(table.resume_writes("a"));
+  EXPECT_EQ(table.stats().writes_resumed, 3U);
 }
 
 TEST(Stats, AgreeWithTheTableAfterAnything) {

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client_session.hpp"
 
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_type.hpp>
 #include <asio/post.hpp>
 #include <asio/write.hpp>
 #include <limits>
@@ -80,6 +84,8 @@ void ClientSession::process() {
     if (closed_) break;
   }
   processing_ = false;
+  // If its write could not go on at once, it asks again: no flip waits for a client.
+  held_permit_.reset();
   if (closed_) return;
   read();
   close_if_finished();
@@ -87,7 +93,6 @@ void ClientSession::process() {
 
 void ClientSession::request_done() {
   Metrics::add(context_.metrics.commands);
-  if (hold_deadline_) timer_.cancel();
   hold_deadline_.reset();
   keys_reply_.reset();
   in_.consume(request_.size());
@@ -166,17 +171,29 @@ bool ClientSession::route_read(std::string_view tenant) {
 }
 
 bool ClientSession::route_write(std::string_view tenant) {
-  placement::WritePermit permit = context_.directory.acquire_write(tenant);
+  // A write that was held brings its permit. Meanwhile the tenant may have been erased; then it is
+  // registered anew, as on first use.
+  const bool was_held =
+      held_permit_ &&
+      (*held_permit_ || held_permit_->refusal() != placement::WriteRefusal::UnknownPartition);
+  placement::WritePermit permit =
+      was_held ? std::move(*held_permit_) : context_.directory.acquire_write(tenant);
+  held_permit_.reset();
   if (!permit) {
     switch (permit.refusal()) {
       case placement::WriteRefusal::UnknownPartition:
         return answer_error(concat("NOPLACEMENT tenant ", quote(tenant), " has no placement"));
       case placement::WriteRefusal::Cutover:
         return hold_write(tenant);
-      case placement::WriteRefusal::StaleEpoch:
       case placement::WriteRefusal::DeadlineExceeded:
+        Metrics::add(context_.metrics.hold_timeouts);
+        return answer_error(concat("TRYAGAIN tenant ", quote(tenant),
+                                   " is being moved: the write was held for ",
+                                   absl::FormatDuration(context_.options.hold_timeout)));
       case placement::WriteRefusal::TooManyHeld:
-        break;  // only asked for with an epoch or a deadline
+        return answer_error("TRYAGAIN too many writes are held already");
+      case placement::WriteRefusal::StaleEpoch:
+        break;  // only asked for with an epoch
     }
     return answer_error("ERR the write was refused");
   }
@@ -189,44 +206,38 @@ bool ClientSession::route_write(std::string_view tenant) {
 }
 
 bool ClientSession::hold_write(std::string_view tenant) {
-  const auto now = steady_clock::now();
   if (!hold_deadline_) {
-    hold_deadline_ = now + std::chrono::duration_cast<steady_clock::duration>(
-                               absl::ToChronoNanoseconds(context_.options.hold_timeout));
+    hold_deadline_ = absl::Now() + context_.options.hold_timeout;
     Metrics::add(context_.metrics.writes_held);
-  } else if (now >= *hold_deadline_) {
-    Metrics::add(context_.metrics.hold_timeouts);
-    return answer_error(concat("TRYAGAIN tenant ", quote(tenant),
-                               " is being moved: the write was held for ",
-                               absl::FormatDuration(context_.options.hold_timeout)));
   }
-  const std::uint64_t wait = ++wait_;
-  placement::HoldTicket ticket =
-      context_.directory.hold(tenant, [weak = weak_from_this(), &io = worker_.io(), wait] {
-        asio::post(io, [weak, wait] {
-          if (const auto self = weak.lock()) self->resume(wait);
-        });
-      });
-  if (ticket.refusal()) return answer_error("TRYAGAIN too many writes are held already");
-  hold_ = std::move(ticket);
   waiting_ = Waiting::Cutover;
   Metrics::add(context_.metrics.writes_held_now);
-  arm_timer(*hold_deadline_);
+  // The session has the signal, so it lives as long as the operation.
+  context_.directory.async_acquire_write(
+      tenant, *hold_deadline_,
+      asio::bind_cancellation_slot(
+          hold_.slot(),
+          asio::bind_executor(
+              worker_.io(), [self = shared_from_this(), wait = ++wait_](
+                                const asio::error_code& cancelled, placement::WritePermit permit) {
+                if (!cancelled) self->resume(wait, std::move(permit));
+              })));
   return false;
 }
 
 void ClientSession::stop_waiting() {
   if (waiting_ == Waiting::Cutover) {
-    hold_ = placement::HoldTicket();
+    hold_.emit(asio::cancellation_type::total);
     Metrics::subtract(context_.metrics.writes_held_now);
   }
   ++wait_;
   waiting_ = Waiting::Nothing;
 }
 
-void ClientSession::resume(std::uint64_t wait) {
+void ClientSession::resume(std::uint64_t wait, placement::WritePermit permit) {
   if (closed_ || wait != wait_) return;
   stop_waiting();
+  held_permit_.emplace(std::move(permit));
   process();
 }
 
@@ -376,19 +387,15 @@ void ClientSession::flush() {
                     });
 }
 
-void ClientSession::arm_timer(steady_clock::time_point when) {
-  timer_.expires_at(when);
+void ClientSession::linger() {
+  closing_ = Closing::Lingering;
+  asio::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  timer_.expires_at(steady_clock::now() + kLinger);
   timer_.async_wait([weak = weak_from_this()](const asio::error_code& cancelled) {
     if (cancelled) return;
-    if (const auto self = weak.lock(); self != nullptr && !self->closed_) self->on_timer();
+    if (const auto self = weak.lock()) self->close();
   });
-}
-
-void ClientSession::on_timer() {
-  if (closing_ == Closing::Lingering) return close();
-  if (waiting_ != Waiting::Cutover) return;
-  stop_waiting();
-  process();
 }
 
 void ClientSession::close_if_finished() {
@@ -398,10 +405,7 @@ void ClientSession::close_if_finished() {
     return;
   }
   if (closing_ != Closing::AfterError || end_of_input_) return close();
-  closing_ = Closing::Lingering;
-  asio::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-  arm_timer(steady_clock::now() + kLinger);
+  linger();
 }
 
 }  // namespace redis_router

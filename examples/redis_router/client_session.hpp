@@ -2,6 +2,9 @@
 #ifndef REDIS_ROUTER_CLIENT_SESSION_HPP_
 #define REDIS_ROUTER_CLIENT_SESSION_HPP_
 
+#include <absl/time/time.h>
+
+#include <asio/cancellation_signal.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/steady_timer.hpp>
 #include <chrono>
@@ -66,6 +69,7 @@ class ClientSession final : public ReplySink, public std::enable_shared_from_thi
   bool route_read(std::string_view tenant);
   bool route_write(std::string_view tenant);
   bool hold_write(std::string_view tenant);
+  void resume(std::uint64_t wait, placement::WritePermit permit);
   bool ask_for_keys();
   void take_keys(std::string_view reply);
   void forward(Upstream& upstream, std::optional<WriteInFlight> write);
@@ -82,9 +86,7 @@ class ClientSession final : public ReplySink, public std::enable_shared_from_thi
   void on_end_of_input();
   void schedule_flush();
   void flush();
-  void arm_timer(std::chrono::steady_clock::time_point when);
-  void on_timer();
-  void resume(std::uint64_t wait);
+  void linger();
   void stop_waiting();
   void close_if_finished();
 
@@ -107,9 +109,11 @@ class ClientSession final : public ReplySink, public std::enable_shared_from_thi
 
   Waiting waiting_ = Waiting::Nothing;
   std::uint64_t wait_ = 0;  // number of the wait; a resume that belongs to an older one is void
-  placement::HoldTicket hold_;
-  // Of the request at the head: when its hold ends, and the keys that the server told.
-  std::optional<std::chrono::steady_clock::time_point> hold_deadline_;
+  asio::cancellation_signal hold_;
+  // Of the request at the head: when its hold ends, what its hold ended with, and the keys that the
+  // server told.
+  std::optional<absl::Time> hold_deadline_;
+  std::optional<placement::WritePermit> held_permit_;
   std::optional<RespValue> keys_reply_;
 
   std::deque<Slot> slots_;  // replies owed, in order

@@ -2,7 +2,6 @@
 #ifndef REDIS_ROUTER_DIRECTORY_HPP_
 #define REDIS_ROUTER_DIRECTORY_HPP_
 
-#include <absl/functional/any_invocable.h>
 #include <absl/time/time.h>
 
 #include <cstddef>
@@ -10,11 +9,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "command_table.hpp"
 #include "dirty_keys.hpp"
 #include "options.hpp"
+#include "placement/asio.hpp"
 #include "placement/placement_table.hpp"
 
 namespace redis_router {
@@ -41,9 +42,10 @@ class Directory {
   // Nothing if the tenant is unknown and is not to be registered.
   [[nodiscard]] std::optional<placement::ClusterId> cluster_for_read(std::string_view tenant);
   [[nodiscard]] placement::WritePermit acquire_write(std::string_view tenant);
-  [[nodiscard]] placement::HoldTicket hold(std::string_view tenant,
-                                           absl::AnyInvocable<void()> resume) {
-    return table_.hold(tenant, std::move(resume));
+  // A tenant that is not registered is refused with UnknownPartition.
+  template <typename Token>
+  auto async_acquire_write(std::string_view tenant, absl::Time deadline, Token&& token) {
+    return placement::async_acquire_write(table_, tenant, deadline, std::forward<Token>(token));
   }
   [[nodiscard]] DirtyKeyRegistry& dirty_keys() noexcept { return dirty_keys_; }
 

@@ -109,18 +109,20 @@ class BasicMigrationController {
   }
 
   // The whole migration. Blocks until it has ended, the mover's call and the cleaning included.
-  // Refused, before the mover is called, if the partition is at `to` already.
+  // Refused, before the mover is called, if the partition is at `to` already, or if its epoch is
+  // not `expected`: give it where the mover was made for the origin that was seen at that epoch.
   //
   // A step that fails ends it. A cutover that fails because writes or the mover took too long is
   // tried again after a pause, as often as the policy says; the report has every try. A stop ends
   // every wait and a cutover at once; a mover in Draining is told and waited for. An exception of
   // the mover aborts the migration and goes on to the caller. Throws std::bad_alloc, and
   // std::system_error if no thread can be started; the partition is then settled, too.
-  MigrationReport run(IdParameter id, P to, Mover& mover, std::stop_token stop = {}) {
+  MigrationReport run(IdParameter id, P to, Mover& mover, std::stop_token stop = {},
+                      std::optional<Epoch> expected = {}) {
     Source source(table_, detail::own_id<Id>(id), to, wait_for_reads_);
     return detail::MigrationSteps<Source>(source, mover, policy_, clock_, progress_,
                                           std::move(stop))
-        .run();
+        .run(expected);
   }
 
   // The rest of a migration whose controller died, from whatever phase the table says. It claims

@@ -52,6 +52,7 @@
 #include "placement/placement.hpp"
 #include "placement/table_memory.hpp"
 #include "placement/table_observer.hpp"
+#include "placement/table_options.hpp"
 #include "placement/table_stats.hpp"
 #include "placement/write_permit.hpp"
 #include "placement/write_refusal.hpp"
@@ -70,40 +71,6 @@ inline constexpr std::size_t kMaxPlacementBytes = 64;
 template <typename P>
 concept PlacementValue = std::is_object_v<P> && std::is_trivially_copyable_v<P> &&
                          std::copy_constructible<P> && sizeof(P) <= kMaxPlacementBytes;
-
-// TableOptions::shards is taken as it is if it is a power of two of at most kMaxShards. Otherwise
-// it is rounded: zero to the default, the rest up to the next power of two or down to kMaxShards.
-// shard_count() tells the outcome.
-struct TableOptions {
-  std::size_t shards = 0;
-  std::size_t expected_partitions = 0;  // reserved on construction
-  // How many writes may be held at once, by hold, acquire_write_async and acquire_write_until: in
-  // the whole table, and on one partition. The latter is a quarter of the former if it is zero, so
-  // that no partition takes the places of all others.
-  std::size_t max_held_writes = 65'536;
-  std::size_t max_held_writes_per_partition = 0;
-  TableMemory* memory = nullptr;  // null: TableMemory::system(); must outlive the table
-  Clock* clock = nullptr;         // null: Clock::system(); must outlive the table
-  // Calls the callbacks of held writes. Null: the thread of the transition does, before that
-  // returns. Must outlive the table.
-  Executor* executor = nullptr;
-  // Each permit that is out is known by name: see blockers(). acquire_write and release then take
-  // the shard's mutex once each, and acquire_write allocates.
-  bool track_permits = false;
-
-  // The first change draws at least this epoch, so that epochs outlive the process: the greatest
-  // that was ever handed out, plus one. At most Epoch::max_external(), else the constructor throws
-  // std::invalid_argument.
-  Epoch first_epoch{};
-
-  // Is told of every change; must outlive the table, and be a BasicTableObserver of the table's own
-  // types, else the constructor throws std::invalid_argument. Null: nobody is, and it costs
-  // nothing.
-  AnyTableObserver* observer = nullptr;
-
-  static constexpr std::size_t kDefaultShards = 16;
-  static constexpr std::size_t kMaxShards = 65'536;
-};
 
 // One partition in flight, as migrations() reports it.
 template <PartitionKey Id, typename P>
@@ -230,7 +197,9 @@ class BasicPlacementTable {
 
   // Active(from) -> Draining(from, to). `to` may be where the partition is: then it is
   // Draining(from, from), and writes go on.
-  TransitionResult begin_migration(IdParameter id, P to, std::optional<Epoch> expected = {});
+  TransitionResult begin_migration(IdParameter id, P to, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::BeginMigration, expected, to_words(to));
+  }
 
   // The next four take, if the caller gives it, the epoch that the migration's last transition
   // stamped: if the partition's is another, that migration is over, or someone else has moved it
@@ -238,27 +207,39 @@ class BasicPlacementTable {
   // step, and neither meddles with a later migration.
 
   // Draining -> Cutover: from now on no write is admitted.
-  TransitionResult enter_cutover(IdParameter id, std::optional<Epoch> expected = {});
+  TransitionResult enter_cutover(IdParameter id, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::EnterCutover, expected);
+  }
   // Cutover(from, to) -> Active(to): the flip. Refused with WritesInFlight while permits on the
   // partition are out. It may be so refused for an instant although none is: an acquire_write that
   // meets the cutover counts itself before it sees it, and then takes that back; so does one that
   // meets the erase of the partition that had this one's counter before. Ask again.
-  TransitionResult complete_migration(IdParameter id, std::optional<Epoch> expected = {});
+  TransitionResult complete_migration(IdParameter id, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::CompleteMigration, expected);
+  }
   // Draining or Cutover -> Active(from). Permits that are out stay good: they are for `from`.
-  TransitionResult abort_migration(IdParameter id, std::optional<Epoch> expected = {});
+  TransitionResult abort_migration(IdParameter id, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::AbortMigration, expected);
+  }
   // Draining or Cutover stays as it is, with a fresh epoch: whoever drove the migration so far
   // finds his next transition refused. For taking over from a driver that died.
-  TransitionResult claim_migration(IdParameter id, std::optional<Epoch> expected = {});
+  TransitionResult claim_migration(IdParameter id, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::ClaimMigration, expected);
+  }
 
   // Active(p) -> Cutover(p, p): from now on no write is admitted, while reads go on; those that are
   // in flight finish (wait_until_drained). Refused with AlreadyMigrating in a migration.
-  TransitionResult pause_writes(IdParameter id);
+  TransitionResult pause_writes(IdParameter id) { return change(id, Transition::PauseWrites, {}); }
   // Cutover(p, p) -> Active(p), whoever brought it there. Elsewhere refused with NotPaused.
-  TransitionResult resume_writes(IdParameter id);
+  TransitionResult resume_writes(IdParameter id) {
+    return change(id, Transition::ResumeWrites, {});
+  }
 
   // Active -> absent. Refused with WritesInFlight as complete_migration is. Beside writers that
   // never leave a gap it is refused each time: see erase_until.
-  TransitionResult erase(IdParameter id, std::optional<Epoch> expected = {});
+  TransitionResult erase(IdParameter id, std::optional<Epoch> expected = {}) {
+    return change(id, Transition::Erase, expected);
+  }
 
   // pause_writes; waits until no write is in flight; then the partition is absent. Nobody sees it
   // open in between: from the call on new writes are refused, or wait, as in cutover. If writes are
@@ -483,17 +464,6 @@ class BasicPlacementTable {
     }
   };
 
-  using Standing = detail::Standing;
-  using Step = detail::Step;
-
-  // A change that was made.
-  struct Change {
-    TransitionResult result = Epoch::zero();  // or why it was not
-    detail::WriteCounter* held = nullptr;     // whose held writes are to be resumed
-    std::optional<State> before{};            // for the observer
-    std::optional<State> after{};             // likewise
-  };
-
   static IdView view_of(IdParameter id) noexcept {
     if constexpr (std::is_same_v<IdView, std::string_view>) {
       return IdView(id.data(), id.size());
@@ -557,6 +527,19 @@ class BasicPlacementTable {
     if (!found) result.reset();
   }
 
+  // ---- how changes are made: detail/table_changes.hpp ----
+
+  using Standing = detail::Standing;
+  using Step = detail::Step;
+
+  // A change that was made.
+  struct Change {
+    TransitionResult result = Epoch::zero();  // or why it was not
+    detail::WriteCounter* held = nullptr;     // whose held writes are to be resumed
+    std::optional<State> before{};            // for the observer
+    std::optional<State> after{};             // likewise
+  };
+
   // In one critical section of the key's shard, returns make(shard, slot, stock): the slot is the
   // key's, or empty; where needs_cell(slot), there is memory for one insert.
   template <typename NeedsCell, typename Make>
@@ -574,58 +557,37 @@ class BasicPlacementTable {
                           const std::optional<Epoch>& expected,
                           const std::optional<Words>& to = {});
 
-  // With the shard's mutex held: what the state machine has to know of the partition in the slot.
-  [[nodiscard]] static Standing standing_of(const Slot& slot) {
-    if (!slot || !slot.cell().stamp().is_live()) return {};
-    const Cell& cell = slot.cell();
-    const Stamp now = cell.stamp();
-    const bool migrates = now.phase() != MigrationPhase::Settled;
-    return {true, now.phase(), migrates && cell.placement(0) == cell.placement(1), now.epoch()};
-  }
-  // What the observer is told of it, if there is one.
-  [[nodiscard]] std::optional<State> observed(const Cell& cell) const {
-    const Stamp now = cell.stamp();
-    if (observer_ == nullptr || !now.is_live()) return std::nullopt;
-    return Snapshot(cell, now).state();
-  }
-
-  // The same with the mutex held, and what comes after it is released.
+  // What change() does with the mutex held, and what it does when that is released: tells the
+  // observer, resumes what was held.
   Change change_in(Shard& shard, Slot slot, Transition transition, std::optional<Epoch> expected,
                    const std::optional<Words>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   TransitionResult finish(IdParameter id, Transition transition, Change done);
 
-  static bool is_applicable(Epoch epoch) noexcept {
-    return epoch != Epoch::zero() && epoch <= Epoch::max_external();
-  }
-  static std::optional<MigrationError> is_not_newer(const Slot& slot, Epoch epoch) {
-    if (!slot || slot.cell().stamp().epoch() < epoch) return std::nullopt;
-    return MigrationError::StaleEpoch;
-  }
-
   // With the shard's mutex held: the cell, whose partition's stamp was `before`, gets `next`.
   Change publish(Shard& shard, Cell& cell, Stamp before, Stamp next, std::optional<State> was)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    cell.publish(next);
-    shard.count(before, next);
-    return {next.epoch(), moved_on(shard, cell, before, next), std::move(was), observed(cell)};
-  }
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
+  // cutover, returns the counter whose held writes are to be resumed.
+  [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
+                                                      Stamp next)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // Counts the outcome of a call that changes.
+  static void count(Shard& shard, Transition transition, const TransitionResult& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // What the state machine has to know of the partition in the slot.
+  [[nodiscard]] static Standing standing_of(const Slot& slot);
+  // What the observer is told of it, if there is one.
+  [[nodiscard]] std::optional<State> observed(const Cell& cell) const;
+  // Why the partition in the slot does not take what is applied at `epoch`.
+  [[nodiscard]] static std::optional<MigrationError> is_not_newer(const Slot& slot, Epoch epoch);
 
   // Which buffer of its cell is to be the active one, so that the partition can take a state with
   // these placements where it is: readers look at what its stamp names, one buffer or, in a
   // migration, both, so those can only stay as they are. Nothing if there is no such buffer.
   [[nodiscard]] static std::optional<std::size_t> buffer_for(const Cell& cell, const Words& from,
-                                                             const std::optional<Words>& to) {
-    const Stamp now = cell.stamp();
-    const auto fits = [&](std::size_t buffer, const Words& placement) {
-      const bool is_named =
-          now.is_live() && (buffer == now.active() || now.phase() != MigrationPhase::Settled);
-      return !is_named || cell.placement(buffer) == placement;
-    };
-    for (const std::size_t active : {1 - now.active(), now.active()}) {
-      if (fits(active, from) && (!to || fits(1 - active, *to))) return active;
-    }
-    return std::nullopt;
-  }
+                                                             const std::optional<Words>& to);
+
+  // ---- counted writes, and writes that are held: detail/table_writes.hpp ----
 
   // Finds the partition; false, and `at` is nowhere, if it is not there.
   bool find(const Key& key, Found& at) const;
@@ -645,42 +607,13 @@ class BasicPlacementTable {
     Found at;
     return find(key, at) && detail::PermitWatch::this_thread_holds(at.counter);
   }
+  // With the shard's mutex held: the writes in flight, when the quarantines that are over are
+  // taken back.
+  [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+
   // An acquire_write_async that is held.
-  class HeldAcquisition final : public detail::HeldWrite {
-   public:
-    HeldAcquisition(BasicPlacementTable& table, IdParameter id,
-                    absl::AnyInvocable<void(Permit)> handler)
-        : HeldWrite(/*has_to_resolve=*/true),
-          table_(table),
-          id_(own(id)),
-          handler_(std::move(handler)) {}
-
-    bool resolve(bool is_orphan) override {
-      permit_.emplace(table_.acquire_write(id_));
-      if (*permit_ || permit_->refusal() != WriteRefusal::Cutover) return true;
-      // The partition that it was held for was erased. This one has the same id.
-      if (is_orphan) permit_.emplace(WriteRefusal::UnknownPartition);
-      return is_orphan;
-    }
-    void resume() override { handler_(std::move(*permit_)); }
-
-    // It is not to be held after all.
-    [[nodiscard]] absl::AnyInvocable<void(Permit)> take_handler() { return std::move(handler_); }
-
-   private:
-    static Id own(IdParameter id) {
-      if constexpr (std::is_same_v<Id, std::string>) {
-        return std::string(id.data(), id.size());
-      } else {
-        return id;
-      }
-    }
-
-    BasicPlacementTable& table_;
-    const Id id_;
-    absl::AnyInvocable<void(Permit)> handler_;
-    std::optional<Permit> permit_;
-  };
+  class HeldAcquisition;
 
   // Adds `write`, which a thread or a callback waits for, to the partition's queue, if the
   // partition is in cutover; with an executor also if callbacks of its are still to come: what is
@@ -703,38 +636,7 @@ class BasicPlacementTable {
   // Calls the handler, or has the executor do so.
   void answer(absl::AnyInvocable<void(Permit)> handler, Permit permit);
 
-  // With the shard's mutex held:
-  [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
-  // cutover, returns the counter whose held writes are to be resumed.
-  [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
-                                                      Stamp next)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    if (!before.is_live() || before.phase() == MigrationPhase::Settled) return nullptr;
-    detail::WriteCounter& counter = shard.counter(cell);
-    if (counter.is_awaited()) shard.drained.SignalAll();
-    if (before.phase() != MigrationPhase::Cutover || next.phase() == MigrationPhase::Cutover) {
-      return nullptr;
-    }
-    counter.held().leave_cutover();
-    return counter.held().empty() ? nullptr : &counter;
-  }
-  // Counts the outcome of a call that changes.
-  static void count(Shard& shard, Transition transition, const TransitionResult& result)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
-    TableStats& stats = shard.stats();
-    if (result) {
-      ++stats.transitions_by_kind[static_cast<std::size_t>(transition)];
-    } else {
-      ++stats.refusals_by_reason[static_cast<std::size_t>(result.error())];
-    }
-  }
-
-  // Without it: resumes them, or has the executor do so.
-  static void resume_held(const Change& change) {
-    if (change.held != nullptr) change.held->held().queue()->resume();
-  }
+  // ---- data ----
 
   // Read on every path, written by none after construction.
   View* views_ = nullptr;
@@ -827,248 +729,6 @@ BasicPlacementTable<Id, P>::~BasicPlacementTable() {
   memory_.deallocate(views_, shard_count() * sizeof(View), MemoryUse::Directory);
 }
 
-// ---- changes ----
-
-template <PartitionKey Id, typename P>
-template <typename NeedsCell, typename Make>
-auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, Transition transition,
-                                                  NeedsCell needs_cell, Make make) -> Change {
-  Shard& shard = shard_for(key);
-  Stock stock(memory_);
-  prefetch(key);
-  for (;;) {
-    detail::Need need;
-    std::optional<Change> done;
-    typename Shard::Piece piece;
-    {
-      const MutexLock lock(shard.mutex);
-      shard.step();
-      Slot slot = shard.find(key);
-      if (needs_cell(slot)) {
-        need = shard.need_for(key, stock);
-        if (!need && shard.grow_if_due(stock)) slot = shard.find(key);
-      }
-      if (!need) {
-        done.emplace(make(shard, slot, stock));
-        count(shard, transition, done->result);
-      }
-      piece = shard.piece_to_populate();
-    }
-    if (piece.bytes != 0) memory_.populate(piece.begin, piece.bytes);
-    if (done) return *std::move(done);
-    stock.provide(need);
-  }
-}
-
-template <PartitionKey Id, typename P>
-template <typename Refuses>
-TransitionResult BasicPlacementTable<Id, P>::replace(
-    IdParameter id, Transition transition, const Words& from, const std::optional<Words>& to,
-    MigrationPhase phase, std::optional<Epoch> applied, Refuses refuses) {
-  const Key key = Traits::key(id);
-  // Where neither buffer may be overwritten, the partition gets a second cell, and the first gives
-  // way to it.
-  const auto needs_cell = [&](const Slot& slot) {
-    return !refuses(slot) && (!slot || !buffer_for(slot.cell(), from, to));
-  };
-  const auto make = [&](Shard& shard, Slot first, Stock& stock) {
-    shard.mutex.assert_held();
-    if (const std::optional<MigrationError> refusal = refuses(first)) return Change{*refusal};
-    if (applied) raise_generation(*applied);
-    const Epoch epoch = applied ? *applied : draw_epoch();
-    const bool second = first && needs_cell(first);
-    const Slot slot = !first   ? shard.insert(key, epoch, stock)
-                      : second ? shard.duplicate(first, epoch)
-                               : first;
-    Cell& cell = slot.cell();
-    const Stamp before = first ? first.cell().stamp() : Stamp::vacant();
-    std::optional<State> was = first ? observed(first.cell()) : std::nullopt;
-    if (phase == MigrationPhase::Cutover && before.phase() != phase) {
-      shard.counter(cell).held().start_counting();
-    }
-    const std::size_t active = *buffer_for(cell, from, to);
-    cell.store_placement(active, from);
-    if (to) cell.store_placement(1 - active, *to);
-    Change change = publish(shard, cell, before, Stamp::live(epoch, phase, active), std::move(was));
-    if (second) shard.give_way(first);
-    return change;
-  };
-  Change done = change_with_room(key, transition, needs_cell, make);
-  return finish(id, transition, std::move(done));
-}
-
-template <PartitionKey Id, typename P>
-Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
-  const auto refuses = [](const Slot&) { return std::optional<MigrationError>(); };
-  return *replace(id, Transition::Set, to_words(placement), {}, MigrationPhase::Settled, {},
-                  refuses);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::set(IdParameter id, P placement, Epoch expected) {
-  const auto refuses = [expected](const Slot& slot) {
-    return next_step(standing_of(slot), Transition::Set, expected).refusal;
-  };
-  return replace(id, Transition::Set, to_words(placement), {}, MigrationPhase::Settled, {},
-                 refuses);
-}
-
-template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition transition,
-                                           std::optional<Epoch> expected,
-                                           const std::optional<Words>& to) -> Change {
-  const Step step = next_step(standing_of(slot), transition, expected);
-  if (step.refusal) return {*step.refusal};
-  Cell& cell = slot.cell();
-  const Stamp before = cell.stamp();
-  const bool was_cutover = before.phase() == MigrationPhase::Cutover;
-  if (step.needs_drain) {
-    const bool is_idle = in_flight(shard, cell) == 0;  // (P4)
-    // For a removal a look at the count would not do: a writer may count itself after it. So the
-    // counter is closed in the same instant in which it is found to be zero.
-    if (!is_idle || (!step.is_there && !shard.counter(cell).close_if_idle())) {
-      return {MigrationError::WritesInFlight};
-    }
-  }
-  std::optional<State> was = observed(cell);
-  const Epoch epoch = draw_epoch();
-  if (!step.is_there) {
-    detail::WriteCounter* const held = moved_on(shard, cell, before, Stamp::vacant());
-    shard.erase(slot);
-    shard.count(before, Stamp::vacant());
-    return {epoch, held, std::move(was), std::nullopt};
-  }
-  // The stamp before is a settled one, which does not name this buffer.
-  if (step.destination == Step::Source::Argument) {
-    cell.store_placement(1 - before.active(), *to);
-  } else if (step.destination == Step::Source::Origin) {
-    cell.store_placement(1 - before.active(), cell.placement(before.active()));
-  }
-  if (step.phase == MigrationPhase::Cutover && !was_cutover) {
-    shard.counter(cell).held().start_counting();
-  }
-  const bool flips = step.origin == Step::Source::Destination;
-  const std::size_t active = flips ? 1 - before.active() : before.active();
-  return publish(shard, cell, before, Stamp::live(epoch, step.phase, active),  // (P3), for Cutover
-                 std::move(was));
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition transition,
-                                                    const std::optional<Epoch>& expected,
-                                                    const std::optional<Words>& to) {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  std::optional<Change> done;
-  prefetch(key);
-  {
-    const MutexLock lock(shard.mutex);
-    shard.step();
-    done.emplace(change_in(shard, shard.find(key), transition, expected, to));
-    count(shard, transition, done->result);
-  }
-  return finish(id, transition, *std::move(done));
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::finish(IdParameter id, Transition transition,
-                                                    Change done) {
-  if (!done.result) return done.result;
-  if (observer_ != nullptr) {
-    observer_->on_change({view_of(id), std::move(done.before), std::move(done.after),
-                          done.result.value(), transition});
-  }
-  resume_held(done);
-  return done.result;
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to,
-                                                             std::optional<Epoch> expected) {
-  return change(id, Transition::BeginMigration, expected, to_words(to));
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id,
-                                                           std::optional<Epoch> expected) {
-  return change(id, Transition::EnterCutover, expected);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id,
-                                                                std::optional<Epoch> expected) {
-  return change(id, Transition::CompleteMigration, expected);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id,
-                                                             std::optional<Epoch> expected) {
-  return change(id, Transition::AbortMigration, expected);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::claim_migration(IdParameter id,
-                                                             std::optional<Epoch> expected) {
-  return change(id, Transition::ClaimMigration, expected);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::pause_writes(IdParameter id) {
-  return change(id, Transition::PauseWrites, {});
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::resume_writes(IdParameter id) {
-  return change(id, Transition::ResumeWrites, {});
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id, std::optional<Epoch> expected) {
-  return change(id, Transition::Erase, expected);
-}
-
-template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::erase_until(IdParameter id, absl::Time deadline) {
-  const TransitionResult paused = change(id, Transition::PauseWrites, {});
-  if (!paused) return paused;
-  const Epoch at = *paused;
-  while (wait_until_drained(id, deadline, at)) {
-    const TransitionResult erased = change(id, Transition::EraseDrained, at);
-    // Refused with WritesInFlight although none is: a writer that met the pause is about to take
-    // its count back.
-    if (erased != MigrationError::WritesInFlight) return erased;
-  }
-  const TransitionResult resumed = change(id, Transition::AbortMigration, at);
-  return resumed ? MigrationError::WritesInFlight : MigrationError::StaleEpoch;
-}
-
-template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::reserve(std::size_t partitions) {
-  // More than fit the address space, and more than the sums below could take.
-  if (partitions > std::numeric_limits<std::size_t>::max() / (2 * sizeof(Cell))) {
-    detail::out_of_memory(detail::kMoreThanThereIs, to_string(MemoryUse::Cells));
-  }
-  // Hashing spreads ids over the shards as balls over bins: some get a few deviations more.
-  const std::size_t mean = partitions / shard_count();
-  const auto deviation = static_cast<std::size_t>(std::sqrt(static_cast<double>(mean))) + 1;
-  const std::size_t room = std::min(partitions, mean + 4 * deviation + 4);
-  for (std::size_t i = 0; i < shard_count(); ++i) {
-    Shard& shard = shards_[i];
-    Stock stock(memory_);
-    for (bool done = false; !done;) {
-      detail::Need need;
-      {
-        const MutexLock lock(shard.mutex);
-        shard.step();
-        need = shard.need_for_room(room, stock);
-        if (!need) done = shard.make_room(room, stock);
-      }
-      stock.provide(need);
-      stock.populate_array();
-    }
-  }
-}
-
 // ---- reads ----
 
 template <PartitionKey Id, typename P>
@@ -1153,6 +813,7 @@ TableStats BasicPlacementTable<Id, P>::stats() const noexcept {
     const MutexLock lock(shards_[i].mutex);
     sum += shards_[i].stats();
   }
+  held_.add_to(sum);
   return sum;
 }
 
@@ -1212,331 +873,11 @@ auto BasicPlacementTable<Id, P>::migrations() const -> std::vector<MigrationInfo
   return found;
 }
 
-// ---- counted writes ----
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::find(const Key& key, Found& at) const {
-  const Shard& shard = shard_for(key);
-  const View& view = view_for(key);
-  at.version = view.version();
-  const bool found = view.lookup(key, [&at, &shard](const Cell& cell, Stamp now) {
-    at.stamp = now;
-    at.cell = &cell;
-    at.counter = &shard.counter(cell);
-    at.origin = cell.placement(now.active());
-    return now.is_live();
-  });
-  if (!found) at.cell = nullptr;
-  return found;
-}
-
-template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> expected, Found& at)
-    -> Permit {
-  Shard& shard = shard_for(key);
-  for (;;) {
-    if (!is_current(key, at) && !find(key, at)) return Permit(WriteRefusal::UnknownPartition);
-    if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
-    if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
-    const bool entered = at.counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *at.counter);
-    if (!entered) {
-      // The partition's erase is between closing the counter and publishing that it is gone. The
-      // count is taken back after that; a drain of the counter's next partition may have seen it,
-      // and is woken as by a permit.
-      const MutexLock lock(shard.mutex);
-      continue;
-    }
-    // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is this
-    // partition's, for under one version a stamp is of one change of one partition (V3). If not,
-    // `write` takes the count back. The version is the even one: with the odd one of a second cell
-    // that is under way, a writer that was interrupted there would keep this one from going on.
-    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version) {
-      if (track_permits_) [[unlikely]] {
-        write.track(at.stamp.epoch());
-      }
-      return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
-    }
-  }
-}
-
-template <PartitionKey Id, typename P>
-template <typename Add>
-auto BasicPlacementTable<Id, P>::hold_back(const Key& key, bool joins_callbacks, Add add)
-    -> std::optional<Held> {
-  Shard& shard = shard_for(key);
-  std::unique_ptr<detail::HeldQueue> fresh;
-  for (;;) {
-    {
-      const MutexLock lock(shard.mutex);
-      const Slot slot = shard.find(key);
-      if (!slot) return std::nullopt;
-      detail::HeldWrites& held = shard.counter(slot.cell()).held();
-      detail::HeldQueue* queue = held.queue();
-      // Under the mutex, which every transition out of cutover takes: no wake-up can be missed.
-      const bool is_in_cutover = slot.cell().stamp().phase() == MigrationPhase::Cutover;
-      assert((queue == nullptr || queue->is_open() != is_in_cutover) &&
-             "a transition did not tell the held writes");
-      const bool joins = joins_callbacks && queue != nullptr && queue->has_callbacks();
-      if (!is_in_cutover && !joins) return std::nullopt;
-      if (queue == nullptr && fresh != nullptr) queue = &held.adopt(std::move(fresh), held_);
-      if (queue != nullptr) return Held{queue, add(*queue)};
-    }
-    fresh = std::make_unique<detail::HeldQueue>(shard.mutex, held_);
-  }
-}
-
-template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldThread& thread)
-    -> std::optional<Held> {
-  return hold_back(key, /*joins_callbacks=*/false,
-                   [&](detail::HeldQueue& queue) -> std::optional<std::uint64_t> {
-                     if (!queue.add(thread)) return std::nullopt;
-                     return thread.sequence;
-                   });
-}
-
-template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::hold_back(const Key& key, detail::HeldNode& write)
-    -> std::optional<Held> {
-  const bool joins = held_.executor() != nullptr;
-  const std::optional<Held> held =
-      hold_back(key, joins, [&](detail::HeldQueue& queue) { return queue.add(write); });
-  // If it is due, and the task that was to resume those before it is not there any more.
-  if (held && joins) held->queue->resume();
-  return held;
-}
-
-template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::acquire_write_until(IdParameter id, absl::Time deadline)
-    -> Permit {
-  for (;;) {
-    Permit permit = acquire_write(id);
-    if (permit || permit.refusal() != WriteRefusal::Cutover) return permit;
-    assert((deadline <= absl::Now() || !this_thread_holds_permit(Traits::key(id))) &&
-           "a thread waits for the end of a cutover that waits for its own permit");
-    detail::HeldThread thread;
-    const std::optional<Held> held = hold_back(Traits::key(id), thread);
-    if (!held) continue;
-    if (!held->sequence) return Permit(WriteRefusal::TooManyHeld);
-    thread.resumed.wait_until(deadline);
-    if (held->queue->cancel(thread)) return Permit(WriteRefusal::DeadlineExceeded);
-    // The transition came first: its thread has raised the event, or is about to.
-    thread.resumed.wait_until(absl::InfiniteFuture());
-  }
-}
-
-template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::answer(absl::AnyInvocable<void(Permit)> handler, Permit permit) {
-  if (held_.executor() == nullptr) return handler(std::move(permit));
-  held_.executor()->execute([handler = std::move(handler), permit = std::move(permit)]() mutable {
-    handler(std::move(permit));
-  });
-}
-
-template <PartitionKey Id, typename P>
-HoldTicket BasicPlacementTable<Id, P>::acquire_write_async(
-    IdParameter id, absl::AnyInvocable<void(Permit)> handler) {
-  assert(handler != nullptr && "a write is acquired for nobody");
-  // With an executor, earlier writes of the partition may still wait for their turn there.
-  bool may_be_held = held_.executor() != nullptr && held_.count() != 0;
-  const Key key = Traits::key(id);
-  HeldAcquisition* acquisition = nullptr;  // in `write`
-  detail::HeldNode write;
-  for (;; may_be_held = !may_be_held) {
-    Permit permit(WriteRefusal::TooManyHeld);
-    if (!may_be_held) {
-      permit = acquire_write(id);
-      if (!permit && permit.refusal() == WriteRefusal::Cutover) continue;
-    } else {
-      if (acquisition == nullptr) {
-        auto made = std::make_unique<HeldAcquisition>(*this, id, std::move(handler));
-        acquisition = made.get();
-        write = detail::make_held(std::move(made));
-      }
-      const std::optional<Held> held = hold_back(key, write);
-      if (!held) continue;
-      if (held->sequence) return held->ticket();
-    }
-    if (acquisition != nullptr) handler = acquisition->take_handler();
-    answer(std::move(handler), std::move(permit));
-    return HoldTicket();
-  }
-}
-
-template <PartitionKey Id, typename P>
-HoldTicket BasicPlacementTable<Id, P>::hold(IdParameter id, absl::AnyInvocable<void()> resume) {
-  assert(resume != nullptr && "a write is held that nothing resumes");
-  detail::HeldNode write =
-      detail::make_held(std::make_unique<detail::HeldCallback>(std::move(resume)));
-  if (const std::optional<Held> held = hold_back(Traits::key(id), write)) return held->ticket();
-  if (held_.executor() == nullptr) {
-    write.mapped()->resume();
-  } else {
-    held_.executor()->execute([write = std::move(write)] { write.mapped()->resume(); });
-  }
-  return HoldTicket();
-}
-
-template <PartitionKey Id, typename P>
-std::size_t BasicPlacementTable<Id, P>::in_flight(Shard& shard, const Cell& cell) const {
-  detail::WriteCounter& counter = shard.counter(cell);
-  if (counter.end_quarantine(clock_, shard.over)) shard.drained.SignalAll();
-  return static_cast<std::size_t>(counter.in_flight());
-}
-
-template <PartitionKey Id, typename P>
-std::size_t BasicPlacementTable<Id, P>::writes_in_flight(IdParameter id) const {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  const MutexLock lock(shard.mutex);
-  const Slot slot = shard.find(key);
-  return slot ? in_flight(shard, slot.cell()) : 0;
-}
-
-template <PartitionKey Id, typename P>
-std::vector<Blocker> BasicPlacementTable<Id, P>::blockers(IdParameter id) const {
-  if (!track_permits_) return {};
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  // Copies first, then what takes memory: that has no place in the critical section.
-  std::vector<detail::TrackedPermit> found;
-  absl::Time now;
-  absl::Time quarantine_ends;
-  for (bool done = false; !done;) {
-    std::size_t count = 0;
-    {
-      const MutexLock lock(shard.mutex);
-      const Slot slot = shard.find(key);
-      if (!slot) return {};
-      count = in_flight(shard, slot.cell());  // each that is tracked is counted
-      done = count <= found.capacity();
-      if (done) {
-        detail::WriteCounter& counter = shard.counter(slot.cell());
-        counter.tracked().for_each(
-            [&found](const detail::TrackedPermit& permit) { found.push_back(permit); });
-        quarantine_ends = counter.quarantine_ends();
-        now = clock_.now();
-      }
-    }
-    if (!done) found.reserve(2 * count);
-  }
-  std::vector<const detail::TrackedPermit*> oldest_first;
-  oldest_first.reserve(found.size());
-  for (const detail::TrackedPermit& permit : found) oldest_first.push_back(&permit);
-  std::sort(oldest_first.begin(), oldest_first.end(), [](const auto* a, const auto* b) {
-    return a->granted_at != b->granted_at ? a->granted_at < b->granted_at : a < b;
-  });
-  std::vector<Blocker> named;
-  named.reserve(found.size());
-  for (const detail::TrackedPermit* permit : oldest_first) {
-    std::optional<absl::Time> until;
-    if (permit->in_quarantine) until = quarantine_ends;
-    named.push_back({permit->granted_at, now - permit->granted_at, permit->epoch,
-                     std::string(permit->label()), until});
-  }
-  return named;
-}
-
-template <PartitionKey Id, typename P>
-std::optional<absl::Time> BasicPlacementTable<Id, P>::oldest_write(IdParameter id) const {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  const MutexLock lock(shard.mutex);
-  const Slot slot = shard.find(key);
-  if (!slot || in_flight(shard, slot.cell()) == 0) return std::nullopt;
-  return shard.counter(slot.cell()).tracked().oldest();
-}
-
-template <PartitionKey Id, typename P>
-HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  const MutexLock lock(shard.mutex);
-  const Slot slot = shard.find(key);
-  if (!slot) return {};
-  const detail::HeldQueue* const queue = shard.counter(slot.cell()).held().queue();
-  if (queue == nullptr) return {};
-  return {queue->count(), queue->longest()};
-}
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline,
-                                                    std::optional<Epoch> while_at) const {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  const MutexLock lock(shard.mutex);
-  for (;;) {
-    // Found anew each time: while this thread waits, the cell may move.
-    const Slot slot = shard.find(key);
-    if (!slot || in_flight(shard, slot.cell()) == 0) return true;
-    if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
-    if (absl::Now() >= deadline) return false;
-    detail::WriteCounter& counter = shard.counter(slot.cell());
-    assert(
-        (deadline < absl::InfiniteFuture() || !detail::PermitWatch::this_thread_holds(&counter)) &&
-        "a thread waits for a drain that waits for its own permit");
-    counter.await();
-    // Whoever leaves from now on sees that it is awaited; who left before is seen here.
-    if (counter.in_flight() != 0) {
-      const absl::Time quarantine_over = absl::Now() + (counter.quarantine_ends() - clock_.now());
-      shard.mutex.wait(shard.drained, std::min(deadline, quarantine_over));
-    }
-    counter.await_no_more();
-  }
-}
-
-// ---- replicas of a remote source of truth ----
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch epoch) {
-  if (!is_applicable(epoch)) return false;
-  std::optional<Words> to;
-  if (state.is_migrating()) to = to_words(*state.destination());
-  const auto refuses = [epoch](const Slot& slot) { return is_not_newer(slot, epoch); };
-  return replace(id, Transition::Apply, to_words(state.read_placement()), to, state.phase(), epoch,
-                 refuses)
-      .has_value();
-}
-
-template <PartitionKey Id, typename P>
-bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
-  if (!is_applicable(epoch)) return false;
-  const Key key = Traits::key(id);
-  const auto needs_cell = [](const Slot& slot) { return !slot; };
-  const auto make = [&](Shard& shard, Slot slot, Stock& stock) {
-    shard.mutex.assert_held();
-    if (const std::optional<MigrationError> refusal = is_not_newer(slot, epoch)) {
-      return Change{*refusal};
-    }
-    raise_generation(epoch);
-    const Stamp before = slot ? slot.cell().stamp() : Stamp::vacant();
-    std::optional<State> was = slot ? observed(slot.cell()) : std::nullopt;
-    if (!slot) slot = shard.insert(key, epoch, stock);
-    return publish(shard, slot.cell(), before, Stamp::erased(epoch), std::move(was));
-  };
-  Change done = change_with_room(key, Transition::ApplyErase, needs_cell, make);
-  return finish(id, Transition::ApplyErase, std::move(done)).has_value();
-}
-
-template <PartitionKey Id, typename P>
-void BasicPlacementTable<Id, P>::forget_erased(Epoch up_to) {
-  for (std::size_t i = 0; i < shard_count(); ++i) {
-    Shard& shard = shards_[i];
-    std::uint64_t growths = 0;
-    for (std::size_t at = 0, end = 1; at < end;) {
-      const MutexLock lock(shard.mutex);
-      shard.step();
-      // In a new array the cells stand elsewhere.
-      if (std::exchange(growths, shard.growths()) != shard.growths()) at = 0;
-      end = shard.forget_erased(at, up_to, clock_);
-    }
-  }
-}
-
 }  // namespace v1
 }  // namespace placement
 
-#include "placement/partition_ref.hpp"  // IWYU pragma: export
+#include "placement/detail/table_changes.hpp"  // IWYU pragma: export
+#include "placement/detail/table_writes.hpp"   // IWYU pragma: export
+#include "placement/partition_ref.hpp"         // IWYU pragma: export
 
 #endif  // PLACEMENT_PLACEMENT_TABLE_HPP_

@@ -38,12 +38,26 @@ struct TableStats {
     add(partitions_by_phase, other.partitions_by_phase);
     add(transitions_by_kind, other.transitions_by_kind);
     add(refusals_by_reason, other.refusals_by_reason);
+    writes_held += other.writes_held;
+    writes_not_held += other.writes_not_held;
+    writes_resumed += other.writes_resumed;
+    writes_cancelled += other.writes_cancelled;
+    writes_timed_out += other.writes_timed_out;
     return *this;
   }
 
   std::array<std::size_t, kPhases> partitions_by_phase{};
   std::array<std::uint64_t, kTransitions> transitions_by_kind{};
   std::array<std::uint64_t, kErrors> refusals_by_reason{};
+
+  // Counters of writes that were held back: held, and not held because too many were. Of those that
+  // were held: resumed, cancelled by their tickets, and given up at the deadline of
+  // acquire_write_until; the rest is held still.
+  std::uint64_t writes_held = 0;
+  std::uint64_t writes_not_held = 0;
+  std::uint64_t writes_resumed = 0;
+  std::uint64_t writes_cancelled = 0;
+  std::uint64_t writes_timed_out = 0;
 };
 
 }  // namespace v1

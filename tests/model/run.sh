@@ -160,12 +160,13 @@ variants permit "-DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=2" P1_PLAIN LOOKS_BEFORE_COU
   COUNTER_STAYS_BEHIND LEAVES_BEFORE_THE_WRITE
 
 # pause_writes, claim_migration and erase_until.
-row permit "1 acquirer, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=0
-row permit "2 acquirers, 4 epochs, erasures" passes -DERASURES=1 -DACQUIRERS=2 -DEPOCHS=4 \
+row permit "2 acquirers, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=2 -DEPOCHS=5 \
   -DGROWTHS=0
-row permit "erasures, 4 epochs, 1 growth" passes -DERASURES=1 -DACQUIRERS=1 -DEPOCHS=4 -DGROWTHS=1
+row permit "1 acquirer, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=1
 if [[ "$long" -eq 1 ]]; then
-  row permit "2 acquirers, 5 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=2 -DEPOCHS=5 \
+  row permit "2 acquirers, 7 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=2 -DEPOCHS=7 \
+    -DGROWTHS=0
+  row permit "1 acquirer, 7 epochs, erasures" passes -DERASURES=2 -DACQUIRERS=1 -DEPOCHS=7 \
     -DGROWTHS=1
 fi
 variants permit "-DERASURES=1 -DACQUIRERS=1 -DEPOCHS=5 -DGROWTHS=0" REMOVES_WITHOUT_EPOCH \

@@ -5,6 +5,7 @@
 #define PLACEMENT_DETAIL_HELD_WRITE_HPP_
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <cstddef>
@@ -21,6 +22,7 @@
 #include "placement/clock.hpp"
 #include "placement/detail/mutex.hpp"
 #include "placement/executor.hpp"
+#include "placement/table_stats.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -123,12 +125,30 @@ class HeldInTable {
     return count_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] bool take_place(std::size_t taken_by_partition) noexcept {
-    if (taken_by_partition >= max_per_partition_) return false;
-    if (count_.fetch_add(1, std::memory_order_relaxed) < max_) return true;
-    give_back_place();
-    return false;
+    if (taken_by_partition < max_per_partition_) {
+      if (count_.fetch_add(1, std::memory_order_relaxed) < max_) return one_more(held_);
+      count_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    return !one_more(not_held_);
   }
-  void give_back_place() noexcept { count_.fetch_sub(1, std::memory_order_relaxed); }
+  // How a write has left its queue.
+  enum class Left { Resumed, Cancelled, TimedOut };
+  void give_back_place(Left how) noexcept {
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    one_more(left_[static_cast<std::size_t>(how)]);
+  }
+
+  // The counts are of one moment each, and nothing is concluded from them.
+  void add_to(TableStats& stats) const noexcept {
+    const auto now = [](const std::atomic<std::uint64_t>& count) {
+      return count.load(std::memory_order_relaxed);
+    };
+    stats.writes_held += now(held_);
+    stats.writes_not_held += now(not_held_);
+    stats.writes_resumed += now(left_[static_cast<std::size_t>(Left::Resumed)]);
+    stats.writes_cancelled += now(left_[static_cast<std::size_t>(Left::Cancelled)]);
+    stats.writes_timed_out += now(left_[static_cast<std::size_t>(Left::TimedOut)]);
+  }
 
   // Tasks that are with the executor. The release is the last access of a task to its table; who
   // destroys the table acquires.
@@ -147,7 +167,15 @@ class HeldInTable {
   const std::size_t max_per_partition_;
   Executor* const executor_;
   const Clock& clock_;
+  static bool one_more(std::atomic<std::uint64_t>& count) noexcept {
+    count.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+
   std::atomic<std::size_t> count_{0};
+  std::atomic<std::uint64_t> held_{0};
+  std::atomic<std::uint64_t> not_held_{0};
+  std::array<std::atomic<std::uint64_t>, 3> left_{};
   std::atomic<std::size_t> tasks_{0};
   std::atomic<HeldQueue*> queues_{nullptr};
 };
@@ -257,7 +285,7 @@ class HeldQueue {
       if (!thread.is_in_queue) return false;
       take(thread);
     }
-    table_.give_back_place();
+    table_.give_back_place(HeldInTable::Left::TimedOut);
     return true;
   }
 
@@ -327,7 +355,7 @@ class HeldQueue {
     const auto found = writes_.find(sequence);
     if (found == writes_.end()) return false;
     write = take(found);
-    table_.give_back_place();
+    table_.give_back_place(HeldInTable::Left::Cancelled);
     return true;
   }
 
@@ -340,7 +368,7 @@ class HeldQueue {
         if (woken == nullptr || !is_due(woken->sequence)) return;
         take(*woken);
       }
-      table_.give_back_place();
+      table_.give_back_place(HeldInTable::Left::Resumed);
       woken->resumed.raise();
     }
   }
@@ -375,7 +403,8 @@ class HeldQueue {
       if (is_resolved || is_cancelled) write = take(writes_.begin());
     }
     if (write.empty()) return true;
-    table_.give_back_place();
+    table_.give_back_place(is_cancelled ? HeldInTable::Left::Cancelled
+                                        : HeldInTable::Left::Resumed);
     if (!is_cancelled) write.mapped()->resume();
     return true;
   }

@@ -92,11 +92,15 @@ class MigrationSteps {
     static_cast<void>(source_.abort(report_.epoch));
   }
 
-  MigrationReport run() {
+  // `expected`, if it is given: the epoch of what the mover was made for.
+  MigrationReport run(std::optional<Epoch> expected = {}) {
     enter(MigrationStep::Begin);
     for (;;) {
       const std::optional<MigrationPosition> now = source_.position();
       if (!now) return refused(to_status(MigrationError::UnknownPartition));
+      if (expected && now->epoch != *expected) {
+        return refused(to_status(MigrationError::StaleEpoch));
+      }
       if (now->phase == MigrationPhase::Settled && now->is_at_destination) {
         // A mover that clears its destination first would delete what is to be kept.
         return refused(absl::FailedPreconditionError(
