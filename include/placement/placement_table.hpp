@@ -280,7 +280,8 @@ class BasicPlacementTable {
   [[nodiscard]] std::optional<StateAt> state(IdParameter id) const;
   [[nodiscard]] bool contains(IdParameter id) const;
 
-  // The epoch of the last change; zero() before the first. Wait-free.
+  // The epoch of the last change. Before the first: one less than TableOptions::first_epoch, or
+  // zero(). Wait-free.
   [[nodiscard]] Epoch current_epoch() const noexcept;
 
   // Not a snapshot: the shards are counted one after another. Wait-free.
