@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -11,11 +12,16 @@
 
 namespace placement::test {
 
-// A directory of the test's own, removed with all that is in it.
+// A directory of the test's own, removed with all that is in it. In memory where that is possible:
+// nothing here depends on a disk, and syncs take time. TMPDIR chooses another place.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "fleet.XXXXXX").string();
+    std::filesystem::path parent = std::filesystem::temp_directory_path();
+    if (std::getenv("TMPDIR") == nullptr && std::filesystem::is_directory("/dev/shm")) {
+      parent = "/dev/shm";
+    }
+    std::string name = (parent / "fleet.XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
     path_ = name;
   }
