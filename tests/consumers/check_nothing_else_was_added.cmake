@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# As a subproject, placement_table adds its targets (the second one if what it needs is installed),
-# and no tests, benchmarks, examples or options
-# of its own development.
+# As a subproject, placement_table adds its targets (the second one if what it needs is installed), and
+# no tests, benchmarks, examples or options of its own development.
 function(check_nothing_else_was_added source_dir)
   get_property(targets DIRECTORY "${source_dir}" PROPERTY BUILDSYSTEM_TARGETS)
   if(NOT targets MATCHES "^placement_table(;placement_table_fleet)?$")

@@ -61,8 +61,11 @@ int commit(const std::string& path, const std::string& name, std::uint64_t count
   for (std::uint64_t done = 0; count == 0 || done < count;) {
     Transaction transaction;
     transaction.if_mod(counter, mod).put(counter, std::to_string(number + 1));
-    if (number % 4 == 0) transaction.put(extra, std::string(20'000, 'x'));
-    if (number % 3 == 1) transaction.erase(extra);
+    if (number % 4 == 0) {
+      transaction.put(extra, std::string(20'000, 'x'));
+    } else if (number % 3 == 1) {
+      transaction.erase(extra);
+    }
     const Outcome outcome = store.commit(transaction, absl::Seconds(60));
     if (outcome.done() != nullptr) {
       ++number;

@@ -62,7 +62,7 @@ TEST_F(SqliteProcesses, EveryProcessSeesEveryRevisionOnceAndInOrder) {
   std::vector<Revision> acknowledged;
   for (const auto& writer : writers) {
     std::istringstream lines(writer->read_all());
-    EXPECT_EQ(writer->wait(), 0);
+    ASSERT_EQ(writer->wait(), 0) << "or the watchers wait for ever";
     std::string a;
     std::uint64_t number = 0;
     std::uint64_t revision = 0;

@@ -27,16 +27,19 @@
 
 #include <absl/time/time.h>
 
-#if !defined(SYS_futex) && defined(SYS_futex_time64)
-#define PLACEMENT_FUTEX_ SYS_futex_time64
-#else
-#define PLACEMENT_FUTEX_ SYS_futex
-#endif
-
 namespace placement {
 inline namespace v1 {
 namespace fleet {
 namespace detail {
+
+// The call whose timespec is this program's: of machines with 32 bits, some have two.
+#if !defined(SYS_futex)
+inline constexpr long kFutexCall = SYS_futex_time64;
+#elif defined(SYS_futex_time64)
+inline constexpr long kFutexCall = sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex;
+#else
+inline constexpr long kFutexCall = SYS_futex;
+#endif
 
 class WakeFile {
  public:
@@ -81,13 +84,13 @@ class WakeFile {
   // the former word and is about to sleep does not.
   void bump() noexcept {
     word().fetch_add(1, std::memory_order_release);
-    ::syscall(PLACEMENT_FUTEX_, memory_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+    ::syscall(kFutexCall, memory_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
   }
 
   // Sleeps until the word is not `seen`, or for `longest`; a while less for no reason, too.
   void wait(Word seen, absl::Duration longest) const noexcept {
     struct timespec time = absl::ToTimespec(std::max(longest, absl::ZeroDuration()));
-    ::syscall(PLACEMENT_FUTEX_, memory_, FUTEX_WAIT, seen, &time, nullptr, 0);
+    ::syscall(kFutexCall, memory_, FUTEX_WAIT, seen, &time, nullptr, 0);
   }
 
  private:
@@ -109,7 +112,5 @@ class WakeFile {
 }  // namespace fleet
 }  // namespace v1
 }  // namespace placement
-
-#undef PLACEMENT_FUTEX_
 
 #endif  // PLACEMENT_FLEET_DETAIL_WAKE_FILE_HPP_
