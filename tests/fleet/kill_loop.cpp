@@ -161,11 +161,11 @@ class KillLoop {
         continue;
       }
       ++found;
-      const auto& [name, number] = said->second;
-      const bool is_there =
-          std::any_of(told.changes.begin(), told.changes.end(), [&](const Change& change) {
-            return change.key == "count/" + name && change.value == number;
-          });
+      const std::string key = "count/" + said->second.first;
+      const std::string& number = said->second.second;
+      const bool is_there = std::any_of(
+          told.changes.begin(), told.changes.end(),
+          [&](const Change& change) { return change.key == key && change.value == number; });
       expect(is_there, absl::StrCat("revision ", told.revision.value(), " is not what was said"));
     }
     expect(next == end.next(), "the last revisions were not told");
