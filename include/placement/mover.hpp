@@ -91,7 +91,8 @@ class Mover {
   // OK the destination has all that the origin has. Writes are held meanwhile, so it should give up
   // at deadline() or when stop_token() is stopped. If it does not, the cutover ends without it:
   // held writes go on at the origin while it still runs, what it copies then is of no use, and the
-  // driver waits for its return.
+  // driver waits for its return. The partition is settled by then: nothing but its caller keeps
+  // another migration to the same destination from beginning beside it.
   virtual absl::Status finish() = 0;
 
   // After an OK of `finish`, still in cutover and with the same deadline: compares origin and
