@@ -567,8 +567,8 @@ class BasicPlacementTable {
   // With the shard's mutex held: the cell, whose partition's stamp was `before`, gets `next`.
   Change publish(Shard& shard, Cell& cell, Stamp before, Stamp next, std::optional<State> was)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // Whoever waits for a drain at the epoch before looks again. If that was the end of a cutover,
-  // returns the counter whose held writes are to be resumed.
+  // Has those look again who wait for a drain, and perhaps for this partition's. If that was the
+  // end of a cutover, returns the counter whose held writes are to be resumed.
   [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
                                                       Stamp next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);

@@ -23,7 +23,8 @@ struct TableStats {
     return partitions_by_phase[static_cast<std::size_t>(phase)];
   }
   // Counters: changes that were made, by kind, and those that were refused, by reason. An apply
-  // that brings nothing new is one that was refused with StaleEpoch.
+  // that brings nothing new is one that was refused with StaleEpoch. An erase_until counts as its
+  // steps do: PauseWrites, then EraseDrained or, at its deadline, AbortMigration.
   [[nodiscard]] std::uint64_t transitions(Transition kind) const noexcept {
     return transitions_by_kind[static_cast<std::size_t>(kind)];
   }

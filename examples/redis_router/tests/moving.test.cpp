@@ -327,7 +327,7 @@ TEST_F(Moving, CanBeAbortedAndKeepsOthersOut) {
   b_.freeze();
   mover.send({"PLACEMENT", "MIGRATE", "t", "b"});
   mover.send({"PING"});
-  ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Copy"));
+  ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Prepare"));
   for (const char* what : {"CUTOVER", "COMPLETE", "ERASE"}) {
     EXPECT_THAT(control.call({"PLACEMENT", what, "t"}), StartsWith("-BUSY ")) << what;
   }
@@ -357,7 +357,7 @@ TEST_F(Moving, AbortsWhenTheRouterStops) {
   ASSERT_EQ(control.call({"SET", "t:1", "x"}), "OK");
   b_.freeze();
   mover.send({"PLACEMENT", "MIGRATE", "t", "b"});
-  ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Copy"));
+  ASSERT_TRUE(eventually(control, {"PLACEMENT", "STATUS", "t"}, "step Prepare"));
   router_->stop();
   EXPECT_THAT(control.receive(), StartsWith("closed"));
   b_.unfreeze();

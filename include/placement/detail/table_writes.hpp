@@ -319,7 +319,9 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
     // Whoever leaves from now on sees that it is awaited; who left before is seen here.
     if (counter.in_flight() != 0) {
       const absl::Time quarantine_over = absl::Now() + (counter.quarantine_ends() - clock_.now());
+      ++shard.draining;
       shard.mutex.wait(shard.drained, std::min(deadline, quarantine_over));
+      --shard.draining;
     }
     counter.await_no_more();
   }

@@ -29,8 +29,11 @@ namespace detail {
 // What a shard shares with the permits on its partitions.
 struct alignas(kCacheLine) ShardLock {
   Mutex mutex;
-  CondVar drained;                     // signalled when an awaited counter has come to zero
-  const Clock* table_clock = nullptr;  // the table's, from the beginning
+  // Signalled when an awaited counter has come to zero, and when a partition has changed while
+  // someone waits for a drain in the shard: it may be his.
+  CondVar drained;
+  std::size_t draining ABSL_GUARDED_BY(mutex) = 0;  // who wait
+  const Clock* table_clock = nullptr;               // the table's, from the beginning
   PermitsThatAreOver over ABSL_GUARDED_BY(mutex);
 };
 
