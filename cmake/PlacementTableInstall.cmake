@@ -24,6 +24,21 @@ install(
   FILE placement_tableTargets.cmake
   DESTINATION "${placement_table_package_dir}")
 
+# A file of its own, which is read only by those who ask for the component.
+if(TARGET placement_table_fleet)
+  install(
+    TARGETS placement_table_fleet
+    EXPORT placement_table_fleet
+    FILE_SET HEADERS)
+  install(
+    EXPORT placement_table_fleet
+    NAMESPACE placement_table::
+    FILE placement_table_fleetTargets.cmake
+    DESTINATION "${placement_table_package_dir}")
+  install(FILES "${CMAKE_CURRENT_LIST_DIR}/PlacementTableFleetDependencies.cmake"
+          DESTINATION "${placement_table_package_dir}")
+endif()
+
 configure_package_config_file(
   "${CMAKE_CURRENT_LIST_DIR}/placement_tableConfig.cmake.in"
   "${PROJECT_BINARY_DIR}/placement_tableConfig.cmake"

@@ -17,7 +17,8 @@ set -eu
 packages="g++ g++-12 cmake ninja-build
   libabsl-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
   libtbb-dev libcuckoo-dev liburcu-dev valgrind
-  libasio-dev libboost1.81-dev redis-server redis-tools"
+  libasio-dev libboost1.81-dev redis-server redis-tools
+  libsqlite3-dev libcurl4-openssl-dev nlohmann-json3-dev"
 ci_packages="clang-14 clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 python3
   graphviz spin gcovr gdb"
 docs_packages="doxygen graphviz fonts-dejavu-core"

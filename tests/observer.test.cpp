@@ -389,7 +389,9 @@ TEST(Stats, CountWhatBecameOfHeldWrites) {
   std::array<HoldTicket, 3> tickets;
   for (HoldTicket& ticket : tickets) {
     ticket = table.hold("a", [] {});
-    if (&ticket == &tickets[0]) EXPECT_TRUE(ticket.cancel());
+    if (&ticket == tickets.data()) {
+      EXPECT_TRUE(ticket.cancel());
+    }
   }
   EXPECT_EQ(table.acquire_write_until("a", absl::InfinitePast()).refusal(),
             WriteRefusal::DeadlineExceeded);

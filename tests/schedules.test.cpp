@@ -53,7 +53,6 @@ const Programs kTransitions = {{Set},
                                {Complete, Begin},
                                {Begin, Abort},
                                {Claim},
-                               {Pause, Resume},
                                {Erase, SetTwin},
                                {Erase, Set},
                                {Erase, SetTwin, EraseTwin, Set}};

@@ -4,9 +4,8 @@
 //
 //   class RowMover : public placement::Mover {
 //     absl::Status prepare() override;        // is the destination there, and empty?
-//     absl::StatusOr<Rest> copy() override;   // all rows, then again and again those that changed;
-//                                             // answers Rest::takes(what the next round would
-//                                             take)
+//     absl::StatusOr<Rest> copy() override;   // all rows, then again and again what changed;
+//                                             // answers Rest::takes(what the last would take)
 //     absl::Status finish() override;         // those that changed since, while writes are held
 //     absl::Status verify() override;         // as many rows here as there?
 //     absl::Status clean() override;          // removes the origin's rows
@@ -18,9 +17,10 @@
 //   });
 //   RowMover mover;
 //   std::stop_source stop;  // stop.request_stop() ends the migration, from any thread
-//   const placement::MigrationReport report = controller.run("tenant-42", to, mover,
-//   stop.get_token()); if (!report.ok()) LOG << report;  // the partition is settled at its origin
-//   (see MigrationOutcome)
+//   const placement::MigrationReport report =
+//       controller.run("tenant-42", to, mover, stop.get_token());
+//   if (!report.ok()) LOG << report;  // the partition is settled at its origin
+//                                     // (see MigrationOutcome)
 //
 // What it promises, by whichever way a cutover was entered:
 //   - No write is held for longer than max_cutover, nor after a stop was requested, even if the

@@ -5,9 +5,9 @@
 //   placement::MigrationQueue queue(table, {.max_running = 8, .max_per_source = 2});
 //   const placement::MigrationJobId job = queue.submit(
 //       "tenant-42", to,
-//       [](const placement::MigrationQueue::Plan& plan) {  // when its turn has come, on a thread
-//       of
-//         return std::make_unique<RowMover>(plan.id, plan.from, plan.to);  // the queue
+//       [](const placement::MigrationQueue::Plan& plan) {
+//         // When its turn has come, on a thread of the queue.
+//         return std::make_unique<RowMover>(plan.id, plan.from, plan.to);
 //       },
 //       {.priority = 1});
 //   queue.status(job)->place;                      // how many go before it, while it waits

@@ -52,18 +52,18 @@ struct MigrationPolicy {
 };
 
 enum class MigrationStep {
-  Begin,
-  Prepare,
-  Copy,
-  Look,  // whether the writes in flight come to an end, before any is held
-  Cutover,
-  Drain,
-  Barrier,
-  Finish,
-  Verify,
-  Flip,
-  Clean,
-  Retry,  // the pause after a cutover that failed
+  Begin,    // the transition to Draining
+  Prepare,  // Mover::prepare
+  Copy,     // a round: Mover::copy
+  Look,     // whether the writes in flight come to an end, before any is held
+  Cutover,  // the transition
+  Drain,    // the wait for the writes in flight
+  Barrier,  // the wait for MigrationPolicy::write_barrier, none unless that is set
+  Finish,   // Mover::finish
+  Verify,   // Mover::verify
+  Flip,     // the transition
+  Clean,    // the wait for the caller's reads, and Mover::clean
+  Retry,    // the pause after a cutover that failed
 };
 
 [[nodiscard]] constexpr std::string_view to_string(MigrationStep step) noexcept {
@@ -129,15 +129,14 @@ inline std::ostream& operator<<(std::ostream& out, MigrationOutcome outcome) {
 //
 // The status of one that failed is the mover's own, that of the transition that was refused (see
 // to_status), or one of these, by the word that its message begins with:
-//   Cancelled      Stopped         a stop was requested
-//   Unavailable    WritesInFlight  writes did not end in time; also before the cutover, if it is
-//   known
-//                                  of one that it is too old
-//   DeadlineExceeded  CutoverTooLong  the cutover took longer than max_cutover, or was about to
-//   ResourceExhausted  NotShrinking   rounds of copying do not make the rest smaller
-//   ResourceExhausted  TooManyRounds  max_copy_rounds were made
-//   FailedPrecondition  AlreadyThere  the partition is where it is to go
-//   FailedPrecondition  Paused        what is to be resumed is no migration: its writes are paused
+//   Cancelled           Stopped         a stop was requested
+//   Unavailable         WritesInFlight  writes did not end in time; also before the cutover, if one
+//                                       is known to be too old
+//   DeadlineExceeded    CutoverTooLong  the cutover took longer than max_cutover, or was about to
+//   ResourceExhausted   NotShrinking    rounds of copying do not make the rest smaller
+//   ResourceExhausted   TooManyRounds   max_copy_rounds were made
+//   FailedPrecondition  AlreadyThere    the partition is where it is to go
+//   FailedPrecondition  Paused          what is to be resumed is no migration: writes are paused
 struct MigrationTry {
   absl::Status status;                             // OK if it flipped, else what went wrong
   MigrationStep step = MigrationStep::Begin;       // the last one: the one that failed, or Flip

@@ -76,21 +76,23 @@ class Mover {
   virtual ~Mover() = default;
 
   // Once, before the first `copy` of a run or of a resume, while writes go to the origin. Is the
-  // destination there, is it empty, is there room? After a resume the destination may hold what the
-  // former driver's mover copied (see is_resumed).
+  // destination there, is it empty, is there room? It may hold what a migration that was aborted
+  // copied there, and after a resume what the former driver's mover did (see is_resumed).
   // By default it checks nothing: a mover that overwrites what it finds at a wrong destination is
   // not stopped by anyone else.
   virtual absl::Status prepare() { return absl::OkStatus(); }
 
-  // One round of copying while writes still go to the origin; what the next would find is its
-  // answer. It should give up when stop_token() is stopped: nobody interrupts it.
+  // One round of copying while writes still go to the origin: first of all there is, later of what
+  // changed since the last round began. Answers how long the last round would take if the cutover
+  // began now. It should give up when stop_token() is stopped: nobody interrupts it.
   virtual absl::StatusOr<Rest> copy() = 0;
 
   // The last round, in cutover: no write is in flight, and none will be before the flip. After an
   // OK the destination has all that the origin has. Writes are held meanwhile, so it should give up
   // at deadline() or when stop_token() is stopped. If it does not, the cutover ends without it:
   // held writes go on at the origin while it still runs, what it copies then is of no use, and the
-  // driver waits for its return.
+  // driver waits for its return. The partition is settled by then: nothing but its caller keeps
+  // another migration to the same destination from beginning beside it.
   virtual absl::Status finish() = 0;
 
   // After an OK of `finish`, still in cutover and with the same deadline: compares origin and

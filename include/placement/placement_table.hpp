@@ -280,7 +280,8 @@ class BasicPlacementTable {
   [[nodiscard]] std::optional<StateAt> state(IdParameter id) const;
   [[nodiscard]] bool contains(IdParameter id) const;
 
-  // The epoch of the last change; zero() before the first. Wait-free.
+  // The epoch of the last change. Before the first: one less than TableOptions::first_epoch, or
+  // zero(). Wait-free.
   [[nodiscard]] Epoch current_epoch() const noexcept;
 
   // Not a snapshot: the shards are counted one after another. Wait-free.
@@ -566,8 +567,8 @@ class BasicPlacementTable {
   // With the shard's mutex held: the cell, whose partition's stamp was `before`, gets `next`.
   Change publish(Shard& shard, Cell& cell, Stamp before, Stamp next, std::optional<State> was)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // Whoever moves a migration on, or ends it, ends the wait for its drain. If that was the end of a
-  // cutover, returns the counter whose held writes are to be resumed.
+  // Whoever waits for a drain at the epoch before looks again. If that was the end of a cutover,
+  // returns the counter whose held writes are to be resumed.
   [[nodiscard]] static detail::WriteCounter* moved_on(Shard& shard, const Cell& cell, Stamp before,
                                                       Stamp next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);

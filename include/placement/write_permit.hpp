@@ -200,7 +200,7 @@ class [[nodiscard]] BasicWritePermit {
   // of the shard's mutex.
   void release() noexcept { write_.release(); }
 
-  // What blockers() calls the write from now on: the first kMaxPermitLabelBytes bytes are kept.
+  // What blockers() calls the write from now on: its first 63 bytes are kept.
   // Does nothing if the permit is not out or the table does not track its permits.
   //
   // Progress: one short critical section of the shard's mutex, where the table tracks its permits.

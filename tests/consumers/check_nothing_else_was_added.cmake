@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# As a subproject, placement_table adds its target, and no tests, benchmarks, examples or options
-# of its own development.
+# As a subproject, placement_table adds its targets (the second one if what it needs is installed), and
+# no tests, benchmarks, examples or options of its own development.
 function(check_nothing_else_was_added source_dir)
   get_property(targets DIRECTORY "${source_dir}" PROPERTY BUILDSYSTEM_TARGETS)
-  if(NOT targets STREQUAL "placement_table")
+  if(NOT targets MATCHES "^placement_table(;placement_table_fleet)?$")
     message(FATAL_ERROR "the subproject added these targets: ${targets}")
   endif()
   get_property(tests DIRECTORY "${source_dir}" PROPERTY TESTS)

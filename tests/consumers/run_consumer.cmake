@@ -2,8 +2,9 @@
 #
 # cmake -DSOURCE_DIR=... -DBINARY_DIR=... -DGENERATOR=... -P run_consumer.cmake -- <cmake argument>...
 #
-# Configures a consumer from scratch, builds it and runs its program, `consumer`. With
-# -DEXPECTED_CONFIGURE_ERROR=<regex> the configuration must fail instead, with that message.
+# Configures a consumer from scratch, builds it and runs its program: `consumer`, or the one that
+# -DPROGRAM=<target> names. With -DEXPECTED_CONFIGURE_ERROR=<regex> the configuration must fail
+# instead, with that message.
 set(configure_arguments "")
 set(seen_separator FALSE)
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -43,10 +44,13 @@ endif()
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "the configuration failed")
 endif()
-execute_process(COMMAND "${CMAKE_COMMAND}" --build "${BINARY_DIR}" --config Debug
+if(NOT DEFINED PROGRAM)
+  set(PROGRAM consumer)
+endif()
+execute_process(COMMAND "${CMAKE_COMMAND}" --build "${BINARY_DIR}" --config Debug --target "${PROGRAM}"
                         COMMAND_ERROR_IS_FATAL ANY)
 find_program(
-  consumer consumer
+  consumer "${PROGRAM}"
   PATHS "${BINARY_DIR}" "${BINARY_DIR}/Debug"
   NO_DEFAULT_PATH NO_CACHE REQUIRED)
 execute_process(COMMAND "${consumer}" COMMAND_ERROR_IS_FATAL ANY)

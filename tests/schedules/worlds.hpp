@@ -157,6 +157,7 @@ enum class Act {
   Release,           // the last permit, if this thread has one
   WritesInFlight,
   AwaitDrained,
+  AwaitDrainedOrChanged,  // since the threads began
   ForEach,
   GetMany,
   RefGet,  // through a reference that found the partition before the threads began
@@ -206,6 +207,7 @@ constexpr std::array kActNames = {"Get",
                                   "Release",
                                   "WritesInFlight",
                                   "AwaitDrained",
+                                  "AwaitDrainedOrChanged",
                                   "ForEach",
                                   "GetMany",
                                   "RefGet",
@@ -327,6 +329,9 @@ class World {
           EXPECT_TRUE(table_.wait_until_drained(ids_.key, absl::InfiniteFuture()));
           op.result = std::size_t{0};
         });
+      case Act::AwaitDrainedOrChanged:
+        EXPECT_TRUE(table_.wait_until_drained(ids_.key, absl::InfiniteFuture(), epoch_));
+        return;
       case Act::ForEach:
         return record(thread, {.method = Method::State}, [&](Op& op) {
           std::optional<BasicStateAt<Place>> found;

@@ -337,8 +337,13 @@ class ReferenceTable {
   // The same with a deadline that is over: in cutover the write is held for no time at all.
   std::optional<WriteRefusal> acquire_write_in_no_time(const Id& id) {
     if (!is_in_cutover(standing(id))) return acquire_write(id);
-    if (too_many_are_held(id)) return WriteRefusal::TooManyHeld;
+    if (too_many_are_held(id)) {
+      ++stats_.writes_not_held;
+      return WriteRefusal::TooManyHeld;
+    }
     ++held_[id].count;
+    ++stats_.writes_held;
+    ++stats_.writes_timed_out;
     return WriteRefusal::DeadlineExceeded;
   }
 
@@ -373,7 +378,11 @@ class ReferenceTable {
       resumed_.push_back(write);
       return std::nullopt;
     }
-    if (too_many_are_held(id)) return WriteRefusal::TooManyHeld;
+    if (too_many_are_held(id)) {
+      ++stats_.writes_not_held;
+      return WriteRefusal::TooManyHeld;
+    }
+    ++stats_.writes_held;
     ++held_count_;
     ++held_[id].count;
     held_[id].waiting.push_back({write, now_});
@@ -386,6 +395,7 @@ class ReferenceTable {
         held.longest_over = std::max(held.longest_over, now_ - at->since);
         held.waiting.erase(at);
         --held_count_;
+        ++stats_.writes_cancelled;
         return true;
       }
     }
@@ -517,6 +527,7 @@ class ReferenceTable {
       held.longest_over = std::max(held.longest_over, now_ - waiting.since);
       resumed_.push_back(waiting.write);
       --held_count_;
+      ++stats_.writes_resumed;
     }
     held.waiting.clear();
   }

@@ -777,6 +777,11 @@ class World {
     compare(told.partitions_by_phase, expected.partitions_by_phase, "partitions, by phase");
     compare(told.transitions_by_kind, expected.transitions_by_kind, "transitions, by kind");
     compare(told.refusals_by_reason, expected.refusals_by_reason, "refusals, by reason");
+    expect_same(told.writes_held, expected.writes_held, "writes held, in all");
+    expect_same(told.writes_not_held, expected.writes_not_held, "writes not held, in all");
+    expect_same(told.writes_resumed, expected.writes_resumed, "writes resumed, in all");
+    expect_same(told.writes_cancelled, expected.writes_cancelled, "writes cancelled, in all");
+    expect_same(told.writes_timed_out, expected.writes_timed_out, "writes timed out, in all");
     if (is_observed_) compare(replica_.told(), expected.transitions_by_kind, "what is told of");
   }
 

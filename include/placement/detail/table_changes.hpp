@@ -80,7 +80,7 @@ void BasicPlacementTable<Id, P>::count(Shard& shard, Transition transition,
 template <PartitionKey Id, typename P>
 auto BasicPlacementTable<Id, P>::moved_on(Shard& shard, const Cell& cell, Stamp before, Stamp next)
     -> detail::WriteCounter* {
-  if (!before.is_live() || before.phase() == MigrationPhase::Settled) return nullptr;
+  if (!before.is_live()) return nullptr;
   detail::WriteCounter& counter = shard.counter(cell);
   if (counter.is_awaited()) shard.drained.SignalAll();
   if (before.phase() != MigrationPhase::Cutover || next.phase() == MigrationPhase::Cutover) {

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include <absl/status/status.h>
 #include <absl/time/time.h>
@@ -21,6 +22,7 @@
 #include "placement/epoch.hpp"
 #include "placement/migration.hpp"
 #include "placement/placement_table.hpp"
+#include "placement/write_permit.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -99,11 +101,9 @@ class TableTransitions {
   [[nodiscard]] std::size_t writes_in_flight() const { return table_.writes_in_flight(id_); }
   // A table that does not track its permits knows their number alone.
   [[nodiscard]] std::optional<absl::Duration> oldest_write() const {
-    if constexpr (requires { table_.blockers(id_).front().age; }) {
-      const auto blockers = table_.blockers(id_);
-      if (!blockers.empty()) return blockers.front().age;
-    }
-    return std::nullopt;
+    const std::vector<Blocker> blockers = table_.blockers(id_);
+    if (blockers.empty()) return std::nullopt;
+    return blockers.front().age;
   }
   [[nodiscard]] HeldWriteStats held_writes() const { return table_.held_writes(id_); }
 

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What placement_table::fleet needs, for our build and for an installed package.
+include_guard()
+
+# Sets <result> to what is not installed.
+function(placement_table_find_fleet_dependencies result)
+  set(missing "")
+  if(NOT TARGET SQLite::SQLite3)
+    find_package(SQLite3 3.37 QUIET)
+  endif()
+  if(NOT TARGET SQLite::SQLite3)
+    list(APPEND missing "libsqlite3 3.37 or newer (Debian: libsqlite3-dev)")
+  endif()
+  if(NOT TARGET CURL::libcurl)
+    find_package(CURL QUIET)
+  endif()
+  if(NOT TARGET CURL::libcurl)
+    list(APPEND missing "libcurl (Debian: libcurl4-openssl-dev)")
+  endif()
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    find_package(nlohmann_json 3.10 CONFIG QUIET)
+  endif()
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    list(APPEND missing "nlohmann-json 3.10 or newer (Debian: nlohmann-json3-dev)")
+  endif()
+  find_package(Threads QUIET)
+  if(NOT TARGET Threads::Threads)
+    list(APPEND missing "threads")
+  endif()
+  list(JOIN missing ", " missing)
+  set(${result} "${missing}" PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# placement_table_markdown_blocks(<file> <prefix>): the blocks of a page that stand between fences.
+# Sets <prefix>_count and, from 1 on, <prefix>_<n>_language and <prefix>_<n>_text.
+function(placement_table_markdown_blocks file prefix)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+  # Text is cut at positions and never taken for a list: it has semicolons and brackets.
+  file(READ "${file}" rest)
+  string(PREPEND rest "\n")
+  set(count 0)
+  string(FIND "${rest}" "\n```" begin)
+  while(NOT begin EQUAL -1)
+    math(EXPR begin "${begin} + 4")
+    string(SUBSTRING "${rest}" ${begin} -1 rest)
+    string(FIND "${rest}" "\n" end_of_line)
+    string(SUBSTRING "${rest}" 0 ${end_of_line} language)
+    string(SUBSTRING "${rest}" ${end_of_line} -1 rest)
+    string(FIND "${rest}" "\n```" end)
+    if(end EQUAL -1)
+      message(FATAL_ERROR "${file}: a block of ${language} has no end")
+    endif()
+    string(SUBSTRING "${rest}" 0 ${end} text)
+    string(SUBSTRING "${text}\n" 1 -1 text)
+    math(EXPR end "${end} + 4")
+    string(SUBSTRING "${rest}" ${end} -1 rest)
+    math(EXPR count "${count} + 1")
+    set(${prefix}_${count}_language "${language}" PARENT_SCOPE)
+    set(${prefix}_${count}_text "${text}" PARENT_SCOPE)
+    string(FIND "${rest}" "\n```" begin)
+  endwhile()
+  set(${prefix}_count ${count} PARENT_SCOPE)
+endfunction()
