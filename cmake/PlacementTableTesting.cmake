@@ -3,8 +3,8 @@
 placement_table_require_googletest()
 include(GoogleTest)
 
-# In a quick build the tests share precompiled headers: one set for those that are optimised, one for
-# those that are not.
+# In a quick build the tests share precompiled headers: one set for those that are optimised, and
+# one for those that are not.
 if(PLACEMENT_TABLE_QUICK_BUILD)
   set(empty_source "${PROJECT_BINARY_DIR}/precompiled.cpp")
   file(CONFIGURE OUTPUT "${empty_source}" CONTENT "")

@@ -2,10 +2,10 @@
 #
 # How Doxygen reads our headers: awk -f doxygen-filter.awk HEADER. Each line stays on its line.
 #
-# The headers have plain comments. This makes documentation of those that stand before a declaration,
-# or behind a member on its line; a comment inside a function, or one with an empty line below it, is
-# none. It leaves the inline namespace out, so that names read as a user writes them, and what stands
-# below a line of dashes: the bodies.
+# The headers have plain comments. This makes documentation of those that stand before a
+# declaration, or behind a member on its line; a comment inside a function, or one with an empty
+# line below it, is none. It leaves the inline namespace out, so that names read as a user writes
+# them, and what stands below a line of dashes: the bodies.
 
 # What would be markup to Doxygen, outside of `code`, is text.
 function escaped(text,    parts, count, i, out) {
