@@ -153,7 +153,10 @@ inline constexpr char kFaultPayload[] = "placement-table/fleet.Fault";
 [[nodiscard]] inline absl::Status to_status(Fault fault, std::string_view message) {
   const std::string text = absl::StrCat(std::string(to_string(fault)), ": ", std::string(message));
   absl::Status status(detail::code_of(fault), text);
-  status.SetPayload(detail::kFaultPayload, absl::Cord(std::string(to_string(fault))));
+  // Not from a std::string: that constructor is a template whose symbol is another one for newer
+  // compilers than the library's.
+  const std::string_view name = to_string(fault);
+  status.SetPayload(detail::kFaultPayload, absl::Cord(absl::string_view(name.data(), name.size())));
   return status;
 }
 
