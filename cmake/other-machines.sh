@@ -111,7 +111,7 @@ run() {
   done
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=None "${arguments[@]}" \
     -DPLACEMENT_TABLE_BUILD_EXAMPLES=OFF -DPLACEMENT_TABLE_BUILD_BENCH=OFF \
-    -DPLACEMENT_TABLE_INSTALL=OFF
+    -DPLACEMENT_TABLE_INSTALL=OFF -DPLACEMENT_TABLE_BUILD_FLEET=OFF
   cmake --build "$build" -j "$jobs" "${targets[@]}"
   ctest --test-dir "$build" -j "$jobs" --output-on-failure --no-tests=error -LE packaging \
     -E "$left_out" "${filter[@]}"
