@@ -3,6 +3,7 @@
 #define PLACEMENT_WRITE_PERMIT_HPP_
 
 #include <cassert>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,62 +39,67 @@ namespace detail {
 
 struct TableAccess;  // the table's way to make permits
 
-// What a permit gives back: one in a partition's count of writes in flight.
+// What a permit gives back: one in a partition's count of writes in flight. Two words, so that it
+// lives in registers; whether the table tracks its permits is a bit of the first.
 class CountedWrite {
  public:
   CountedWrite() = default;
   CountedWrite(ShardLock& shard, WriteCounter& counter) noexcept
-      : shard_(&shard), counter_(&counter) {}
+      : shard_(reinterpret_cast<std::uintptr_t>(&shard)), subject_(&counter) {}
 
   CountedWrite(CountedWrite&& other) noexcept
-      : shard_(other.take_shard()), counter_(other.counter_), tracked_(other.tracked_) {
+      : shard_(other.take_shard()), subject_(other.subject_) {
     arrived();
   }
   CountedWrite& operator=(CountedWrite&& other) noexcept {
     CountedWrite moved(std::move(other));  // first, so that a self-move keeps the write
-    ShardLock* const before = take_shard();
+    const std::uintptr_t before = take_shard();
     shard_ = moved.take_shard();
     moved.shard_ = before;
-    std::swap(counter_, moved.counter_);
-    std::swap(tracked_, moved.tracked_);
+    std::swap(subject_, moved.subject_);
     arrived();
     return *this;
   }
   ~CountedWrite() { release(); }
 
-  [[nodiscard]] bool is_counted() const noexcept { return shard_ != nullptr; }
+  [[nodiscard]] bool is_counted() const noexcept { return shard_ != 0; }
 
   // From now on the write, which is counted, is in its partition's list as well. Throws
   // std::bad_alloc.
-  void track(Epoch epoch) { tracked_ = enter_tracked(*shard_, *counter_, epoch); }
+  void track(Epoch epoch) {
+    subject_ = enter_tracked(lock_of(shard_), counter(), epoch);
+    shard_ |= kTracked;
+  }
 
   void label(std::string_view label) noexcept {
-    if (shard_ == nullptr || tracked_ == nullptr) return;
-    const MutexLock lock(shard_->mutex);
-    tracked_->set_label(label);
+    if (!is_tracked()) return;
+    const MutexLock lock(lock_of(shard_).mutex);
+    tracked().set_label(label);
   }
 
   void release() noexcept {
-    ShardLock* const shard = take_shard();
-    if (shard == nullptr) return;
-    if (tracked_ != nullptr) [[unlikely]] {
-      leave_tracked(*shard, *counter_, tracked_);
+    const std::uintptr_t shard = take_shard();
+    if (shard == 0) return;
+    if ((shard & kTracked) != 0) [[unlikely]] {
+      leave_tracked(lock_of(shard), tracked());
     } else {
-      leave(*shard, *counter_);
+      leave(lock_of(shard), *static_cast<WriteCounter*>(subject_));
     }
   }
 
   void quarantine(absl::Duration duration) noexcept {
-    ShardLock* const shard = take_shard();
-    if (shard == nullptr) return;
-    const Clock& clock = *shard->table_clock;
+    if (!is_counted()) return;
+    TrackedPermit* const permit = is_tracked() ? &tracked() : nullptr;
+    WriteCounter& counted = counter();
+    ShardLock& shard = lock_of(take_shard());
+    const Clock& clock = *shard.table_clock;
     const absl::Time until = clock.now() + duration;
-    const MutexLock lock(shard->mutex);
+    const MutexLock lock(shard.mutex);
     // So that one which is over does not begin anew.
-    counter_->end_quarantine(clock, shard->over);
-    counter_->quarantine(until);
-    if (tracked_ != nullptr) counter_->tracked().quarantine(*tracked_);
-    if (counter_->is_awaited()) shard->drained.SignalAll();  // whoever waits, now waits for `until`
+    counted.end_quarantine(clock, shard.over);
+    counted.quarantine(until);
+    if (permit != nullptr) counted.tracked().quarantine(*permit);
+    if (counted.is_awaited()) shard.drained.SignalAll();  // whoever waits, now waits for `until`
   }
 
   // Uncounts one, and wakes whoever waits for the last.
@@ -105,11 +111,14 @@ class CountedWrite {
   }
 
  private:
-  // These two stand apart, and are told no address of this object, so that it lives in registers
-  // where nothing is tracked.
+  static constexpr std::uintptr_t kTracked = 1;
+  static_assert(alignof(ShardLock) > kTracked);
+
+  // These two stand apart, and are told no address of this object.
   ABSL_ATTRIBUTE_NOINLINE static TrackedPermit* enter_tracked(ShardLock& shard,
                                                               WriteCounter& counter, Epoch epoch) {
     auto permit = std::make_unique<TrackedPermit>();
+    permit->counter = &counter;
     permit->epoch = epoch;
     // For each that becomes one more, one of those that are over goes: outside the mutex.
     std::unique_ptr<TrackedPermit> over;
@@ -119,26 +128,36 @@ class CountedWrite {
     counter.tracked().add(*permit);
     return permit.release();
   }
-  ABSL_ATTRIBUTE_NOINLINE static void leave_tracked(ShardLock& shard, WriteCounter& counter,
-                                                    TrackedPermit* permit) noexcept {
-    const std::unique_ptr<TrackedPermit> over(permit);  // deleted outside the mutex
+  ABSL_ATTRIBUTE_NOINLINE static void leave_tracked(ShardLock& shard,
+                                                    TrackedPermit& permit) noexcept {
+    const std::unique_ptr<TrackedPermit> over(&permit);  // deleted outside the mutex
     const MutexLock lock(shard.mutex);
-    counter.tracked().remove(*permit);
-    if (counter.leave()) shard.drained.SignalAll();
+    permit.counter->tracked().remove(permit);
+    if (permit.counter->leave()) shard.drained.SignalAll();
+  }
+
+  static ShardLock& lock_of(std::uintptr_t shard) noexcept {
+    return *reinterpret_cast<ShardLock*>(shard & ~kTracked);
+  }
+  [[nodiscard]] bool is_tracked() const noexcept { return (shard_ & kTracked) != 0; }
+  [[nodiscard]] TrackedPermit& tracked() const noexcept {
+    return *static_cast<TrackedPermit*>(subject_);
+  }
+  [[nodiscard]] WriteCounter& counter() const noexcept {
+    return is_tracked() ? *tracked().counter : *static_cast<WriteCounter*>(subject_);
   }
 
   // What this object held, it holds no more.
-  [[nodiscard]] ShardLock* take_shard() noexcept {
-    if (shard_ != nullptr) PermitWatch::left(this);
-    return std::exchange(shard_, nullptr);
+  [[nodiscard]] std::uintptr_t take_shard() noexcept {
+    if (shard_ != 0) PermitWatch::left(this);
+    return std::exchange(shard_, 0);
   }
   void arrived() const noexcept {
-    if (shard_ != nullptr) PermitWatch::arrived(this, counter_);
+    if (shard_ != 0) PermitWatch::arrived(this, &counter());
   }
 
-  ShardLock* shard_ = nullptr;  // null: nothing to give back
-  WriteCounter* counter_ = nullptr;
-  TrackedPermit* tracked_ = nullptr;  // null: the table does not track its permits
+  std::uintptr_t shard_ = 0;  // its address, and kTracked; zero: nothing to give back
+  void* subject_ = nullptr;   // the write's TrackedPermit, or else its partition's WriteCounter
 };
 
 }  // namespace detail

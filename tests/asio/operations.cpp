@@ -275,6 +275,8 @@ TEST_F(AsioOperations, TakeFutures) {
   EXPECT_FALSE(open.get());
 }
 
+// Asio 1.22 does not know of clang's coroutines.
+#if defined(ASIO_HAS_CO_AWAIT) || defined(BOOST_ASIO_HAS_CO_AWAIT)
 TEST_F(AsioOperations, TakeCoroutines) {
   enter_cutover(table_);
   int writes = 0;
@@ -296,6 +298,7 @@ TEST_F(AsioOperations, TakeCoroutines) {
   run();
   EXPECT_EQ(writes, 1);
 }
+#endif
 
 TEST_F(AsioOperations, OfAPartitionThatIsANumberWorkToo) {
   BasicPlacementTable<std::uint32_t, int> table;

@@ -3,7 +3,7 @@
 #
 # coverage.sh [--report-only]
 #
-# Runs the tests with counters in them and lists the lines and branches of the library that they
+# Runs the tests of the core with counters in them and lists its lines and branches that they
 # never reach: those that explained.toml explains, then the others. Fails if there are others. What
 # is reached how often stands, line by line, in build/coverage/coverage.html.
 set -euo pipefail

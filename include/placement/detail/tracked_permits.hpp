@@ -25,12 +25,15 @@ inline constexpr std::size_t kMaxPermitLabelBytes = 63;
 
 namespace detail {
 
+class WriteCounter;
+
 // One write in flight. It belongs to the permit while that is out, then, in quarantine, to its
 // list. Guarded by the shard's mutex while it is in a list.
 struct TrackedPermit {
   TrackedPermit* next = nullptr;
   TrackedPermit* previous = nullptr;
-  absl::Time granted_at;  // on the table's clock
+  WriteCounter* counter = nullptr;  // whose list it is in
+  absl::Time granted_at;            // on the table's clock
   Epoch epoch;
   bool in_quarantine = false;
   unsigned char label_size = 0;
