@@ -479,7 +479,7 @@ class BasicPlacementTable {
     return words;
   }
   // Word by word, never the whole at once: that would have to wait in memory for the words.
-  static P from_words(const Words& words) noexcept {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static P from_words(const Words& words) noexcept {
     union Result {
       Result() noexcept {}
       P placement;

@@ -47,25 +47,29 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
     if (!is_current(key, at) && !find(key, at)) return Permit(WriteRefusal::UnknownPartition);
     if (!at.stamp.is_open()) return Permit(WriteRefusal::Cutover);
     if (expected && at.stamp.epoch() != *expected) return Permit(WriteRefusal::StaleEpoch);
-    const bool entered = at.counter->enter();  // (P1)
-    detail::CountedWrite write(shard, *at.counter);
-    if (!entered) {
+    if (!at.counter->enter()) [[unlikely]] {  // (P1)
       // The partition's erase is between closing the counter and publishing that it is gone. The
       // count is taken back after that; a drain of the counter's next partition may have seen it,
       // and is woken as by a permit.
-      const MutexLock lock(shard.mutex);
+      {
+        const MutexLock lock(shard.mutex);
+      }
+      detail::CountedWrite::leave(shard, *at.counter);
       continue;
     }
     // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is this
-    // partition's, for under one version a stamp is of one change of one partition (V3). If not,
-    // `write` takes the count back. The version is the even one: with the odd one of a second cell
-    // that is under way, a writer that was interrupted there would keep this one from going on.
-    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version) {
+    // partition's, for under one version a stamp is of one change of one partition (V3). The
+    // version is the even one: with the odd one of a second cell that is under way, a writer that
+    // was interrupted there would keep this one from going on.
+    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version)
+        [[likely]] {
+      detail::CountedWrite write(shard, *at.counter);
       if (track_permits_) [[unlikely]] {
         write.track(at.stamp.epoch());
       }
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
+    detail::CountedWrite::leave(shard, *at.counter);
   }
 }
 
