@@ -193,7 +193,7 @@ absl::Status TenantMover::read_restored(std::size_t count) {
   return absl::OkStatus();
 }
 
-absl::Status TenantMover::clean(std::string_view role, const Endpoint& server) {
+absl::Status TenantMover::sweep(std::string_view role, const Endpoint& server) {
   auto connection = MoverConnection::connect(role, server, options_.timeout);
   if (!connection.ok()) return connection.status();
   if (absl::Status alone = connection->take_over(tenant_); !alone.ok()) return alone;

@@ -47,10 +47,10 @@ class TenantMover final : public placement::Mover {
 
   // Removes the tenant's keys from the server that it does not live on (any more). They connect
   // anew, so that they can be tried again.
-  absl::Status clean_origin() { return clean(kOrigin, from_); }
+  absl::Status clean_origin() { return sweep(kOrigin, from_); }
   absl::Status clean_destination() {
     // What was never written to needs no cleaning, and may not be what we took it for.
-    return may_write_ ? clean(kDestination, to_) : absl::OkStatus();
+    return may_write_ ? sweep(kDestination, to_) : absl::OkStatus();
   }
 
   [[nodiscard]] std::size_t keys_copied() const noexcept {
@@ -73,7 +73,7 @@ class TenantMover final : public placement::Mover {
   void ask_for(Batch keys);
   absl::Status pass_on(Batch keys, std::size_t& unanswered);
   absl::Status read_restored(std::size_t count);
-  absl::Status clean(std::string_view role, const Endpoint& server);
+  absl::Status sweep(std::string_view role, const Endpoint& server);
   [[nodiscard]] Rest rest_of(std::size_t keys) const;
 
   const std::string tenant_;
