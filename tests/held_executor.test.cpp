@@ -239,6 +239,27 @@ TEST_F(AsyncAcquisition, KeepsItsPlaceThroughTheNextCutover) {
   EXPECT_FALSE(ticket.cancel());
 }
 
+// The partition comes back with another's counter, and is in cutover when the second write's turn
+// comes: it was held for the one that is gone.
+TEST(AsyncAcquisitions, OfAPartitionThatCameBackElsewhereAreRefused) {
+  const auto place = Placement::dedicated_cluster(ClusterId("a"));
+  PlacementTable table{TableOptions{.shards = 1}};
+  table.set("x", place);
+  table.set("y", place);
+  ASSERT_TRUE(table.pause_writes("x"));
+  std::optional<WriteRefusal> refusal;
+  table.acquire_write_async("x", [&](WritePermit permit) {
+    permit.release();
+    ASSERT_TRUE(table.erase("x"));
+    ASSERT_TRUE(table.erase("y"));
+    table.set("x", place);
+    ASSERT_TRUE(table.pause_writes("x"));
+  });
+  table.acquire_write_async("x", [&](WritePermit permit) { refusal = permit.refusal(); });
+  ASSERT_TRUE(table.resume_writes("x"));
+  EXPECT_EQ(refusal, WriteRefusal::UnknownPartition);
+}
+
 TEST_F(AsyncAcquisition, OfNumbersAndEnumerationsIsHeldToo) {
   enum class Shard : std::uint8_t { First = 1 };
   BasicPlacementTable<Shard, int> table;

@@ -86,6 +86,14 @@ constexpr std::size_t kAlignment = alignof(std::max_align_t);
 [[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   return allocate(size, kAlignment);
 }
+[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
+[[gnu::noinline]] void* operator new[](std::size_t size, std::align_val_t alignment,
+                                       const std::nothrow_t&) noexcept {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { give_back(memory); }
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { give_back(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { give_back(memory); }
@@ -106,6 +114,14 @@ constexpr std::size_t kAlignment = alignof(std::max_align_t);
   give_back(memory);
 }
 [[gnu::noinline]] void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+  give_back(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t,
+                                       const std::nothrow_t&) noexcept {
+  give_back(memory);
+}
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t,
+                                         const std::nothrow_t&) noexcept {
   give_back(memory);
 }
 // NOLINTEND(misc-new-delete-overloads)

@@ -604,6 +604,21 @@ TEST_F(MigrationControllerTest, DoesNotCleanOnceAStopWasRequestedAndStaysFlipped
   EXPECT_EQ(table.get("p")->placement, destination);
 }
 
+TEST_F(MigrationControllerTest, HasFlippedThoughTheCleaningThrows) {
+  class Throws final : public Mover {
+   public:
+    absl::StatusOr<Rest> copy() override { return Rest::Small; }
+    absl::Status finish() override { return absl::OkStatus(); }
+    absl::Status clean() override { throw std::runtime_error("the disk is gone"); }
+  } throws;
+  MigrationController controller(table, {}, clock);
+  const MigrationReport report = controller.run("p", destination, throws);
+  EXPECT_EQ(report.outcome, MigrationOutcome::Flipped);
+  EXPECT_EQ(report.cleaned.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(report.cleaned.message().find("the disk is gone"), absl::string_view::npos);
+  EXPECT_EQ(table.get("p")->placement, destination);
+}
+
 TEST_F(MigrationControllerTest, ReportsWhatCouldNotBeCleaned) {
   MigrationController controller(table, {}, clock);
   mover.on_clean = [] { return absl::UnavailableError("origin is down"); };

@@ -34,12 +34,14 @@
 
 #include <cstddef>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <absl/base/thread_annotations.h>
 #include <absl/container/flat_hash_map.h>
@@ -212,7 +214,7 @@ class BasicMigrationController {
 
     void watch(Epoch at, absl::Duration longest) {
       epoch = at;
-      guard.watch(at, entered + longest);
+      guard.watch(at, entered + longest, /*is_last=*/true);
     }
 
     const Id id;
@@ -222,10 +224,20 @@ class BasicMigrationController {
   };
 
   // A cutover is let go without the mutex: that waits for its thread.
+  // And forgets those whose time is over: their threads have ended.
   void put(std::shared_ptr<Cutover> cutover) {
     std::string key = detail::id_bytes(cutover->id);
+    std::vector<std::shared_ptr<Cutover>> over;  // destroyed without the mutex
     const detail::MutexLock lock(mutex_);
-    cutovers_[std::move(key)].swap(cutover);
+    for (auto at = cutovers_.begin(); at != cutovers_.end();) {
+      const auto next = std::next(at);
+      if (at->second->guard.is_over()) {
+        over.push_back(std::move(at->second));
+        cutovers_.erase(at);
+      }
+      at = next;
+    }
+    over.push_back(std::exchange(cutovers_[std::move(key)], std::move(cutover)));
   }
 
   // It has ended.

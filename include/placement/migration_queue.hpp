@@ -205,8 +205,9 @@ class BasicMigrationQueue {
     {
       const std::lock_guard lock(mutex_);
       job = find(number);
-      if (job == nullptr || job->state == MigrationJobState::Ended) return false;
+      if (job == nullptr || job->is_concluded) return false;
       was_queued = std::erase(queued_, job) != 0;
+      if (was_queued) begin_to_conclude(job);
     }
     if (was_queued) {
       conclude(job, cancelled());
@@ -226,6 +227,7 @@ class BasicMigrationQueue {
       stopped_ = true;
       never_ran.swap(queued_);
       running = running_;
+      for (const auto& job : never_ran) begin_to_conclude(job);
     }
     work_.notify_all();
     for (const auto& job : running) job->stop.request_stop();
@@ -286,7 +288,8 @@ class BasicMigrationQueue {
 
     // Guarded by the queue's mutex:
     MigrationJobState state = MigrationJobState::Queued;
-    std::string source;  // while it runs; empty: the partition was not there
+    bool is_concluded = false;  // its report is made, and on_end is called or about to be
+    std::string source;         // while it runs; empty: the partition was not there
     std::string destination;
     std::optional<MigrationProgress> progress;
     std::optional<MigrationReport> report;
@@ -382,7 +385,17 @@ class BasicMigrationQueue {
   }
 
   // It has ended: tells who wants to know, then everyone.
+  // With the mutex held, of one that will not run: whoever waits until all have ended waits for it.
+  void begin_to_conclude(const JobPtr& job) {
+    job->is_concluded = true;
+    running_.push_back(job);
+  }
+
   void conclude(const JobPtr& job, MigrationReport report) {
+    {
+      const std::lock_guard lock(mutex_);
+      job->is_concluded = true;
+    }
     if (job->options.on_end) job->options.on_end(job->number, report);
     MakeMover let_go;
     JobPtr forgotten;

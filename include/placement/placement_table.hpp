@@ -230,7 +230,8 @@ class BasicPlacementTable {
   // Active(p) -> Cutover(p, p): from now on no write is admitted, while reads go on; those that are
   // in flight finish (wait_until_drained). Refused with AlreadyMigrating in a migration.
   TransitionResult pause_writes(IdParameter id) { return change(id, Transition::PauseWrites, {}); }
-  // Cutover(p, p) -> Active(p), whoever brought it there. Elsewhere refused with NotPaused.
+  // Cutover(p, p) -> Active(p), whoever brought it there. Elsewhere refused with NotPaused. Here
+  // two placements are one if their bytes are the same.
   TransitionResult resume_writes(IdParameter id) {
     return change(id, Transition::ResumeWrites, {});
   }

@@ -70,10 +70,12 @@ class MigrationGuard {
   }
 
   // From now on the migration, which is at `epoch`, ends when a stop is requested or at `deadline`.
-  void watch(Epoch epoch, absl::Time deadline) {
+  // If that is the last one, the thread ends with it.
+  void watch(Epoch epoch, absl::Time deadline, bool is_last = false) {
     {
       const std::lock_guard lock(mutex_);
       watched_ = Watched{epoch, deadline};
+      is_last_ = is_last;
       aborted_.reset();
       mover_stop_ = std::stop_source();
     }
@@ -94,6 +96,12 @@ class MigrationGuard {
     std::unique_lock lock(mutex_);
     end_if_due(lock);
     return aborted_.has_value() || aborting_;
+  }
+
+  // Whether the guard has made its abort, or tried to.
+  [[nodiscard]] bool is_over() const {
+    const std::lock_guard lock(mutex_);
+    return aborted_.has_value();
   }
 
   // Ends what is watched, if anything is.
@@ -139,7 +147,7 @@ class MigrationGuard {
     std::unique_lock lock(mutex_);
     while (!quits_) {
       end_if_due(lock);
-      if (quits_) return;
+      if (quits_ || (is_last_ && aborted_)) return;
       if (watched_ && !aborted_ && !aborting_) {
         wait(lock, watched_->deadline);
       } else {
@@ -191,6 +199,7 @@ class MigrationGuard {
   std::optional<Abort> aborted_;
   bool aborting_ = false;
   bool quits_ = false;
+  bool is_last_ = false;
   std::stop_source mover_stop_;
 
   // Last, for they use the rest: the callback is gone before it, then the thread is joined.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <stop_token>
@@ -323,7 +324,7 @@ class MigrationSteps {
     took = clock_.now() - began;
     // What it says of itself comes first where it says that it may not be called again.
     if (guard_.has_ended()) return aborted_by_guard(status);
-    if (!status.ok()) return aborted(status, absl::IsAborted(status));
+    if (!status.ok()) return aborted(status, absl::IsAborted(status), status);
     return std::nullopt;
   }
 
@@ -351,9 +352,24 @@ class MigrationSteps {
   void clean() {
     if (progress_) progress_({MigrationStep::Clean, report_.copy_rounds, report_.epoch, attempt_});
     MoverAccess::outside_cutover(mover_, stop_);
-    report_.cleaned = source_.wait_for_reads(stop_);
-    if (report_.cleaned.ok() && stop_.stop_requested()) report_.cleaned = stopped();
-    if (report_.cleaned.ok()) report_.cleaned = mover_.clean();
+    // The migration has flipped: an exception must not make that look like a failure.
+#if defined(__cpp_exceptions)
+    try {
+      report_.cleaned = wait_and_clean();
+    } catch (const std::exception& error) {
+      report_.cleaned = absl::InternalError(absl::StrCat("the cleaning threw: ", error.what()));
+    } catch (...) {
+      report_.cleaned = absl::InternalError("the cleaning threw");
+    }
+#else
+    report_.cleaned = wait_and_clean();
+#endif
+  }
+
+  absl::Status wait_and_clean() {
+    if (absl::Status ended = source_.wait_for_reads(stop_); !ended.ok()) return ended;
+    if (stop_.stop_requested()) return stopped();
+    return mover_.clean();
   }
 
   // After a pause, from the begin. The partition was settled meanwhile and may have been changed:
@@ -383,8 +399,10 @@ class MigrationSteps {
 
   // ---- the ends of a try ----
 
-  Ending aborted(absl::Status why, bool may_be_tried_again = false) {
-    if (const auto by_guard = guard_.withdraw()) return ended_by(*by_guard, absl::OkStatus());
+  // `mover`: what the mover's call answered, if that is why.
+  Ending aborted(absl::Status why, bool may_be_tried_again = false,
+                 const absl::Status& mover = absl::OkStatus()) {
+    if (const auto by_guard = guard_.withdraw()) return ended_by(*by_guard, mover);
     cutover_over_ = clock_.now();
     const TransitionResult result = source_.abort(report_.epoch);
     if (!result) return {MigrationOutcome::Superseded, std::move(why)};

@@ -30,7 +30,8 @@ inline constexpr std::size_t kMaxIdBytes = 32;
 // has none. Each condition is a concept of its own, so that a compiler names the one that an id
 // type does not meet.
 
-// A pointer, or a view of what stands elsewhere, says where an id is and not what it is.
+// A pointer, or a view of what stands elsewhere, says where an id is and not what it is. (What has
+// a pointer inside cannot be told from what has none: an iterator, say. Do not use it.)
 template <typename Id>
 concept IdIsNoPointerOrView =
     !std::is_pointer_v<Id> && !std::is_member_pointer_v<Id> && !std::is_null_pointer_v<Id> &&
@@ -39,8 +40,8 @@ concept IdIsNoPointerOrView =
 template <typename Id>
 concept IdIsTextOrTriviallyCopyable =
     std::same_as<Id, std::string> ||
-    (std::is_object_v<Id> && !std::is_array_v<Id> && std::is_trivially_copyable_v<Id> &&
-     std::copy_constructible<Id>);
+    (std::is_object_v<Id> && !std::is_array_v<Id> && std::same_as<Id, std::remove_cv_t<Id>> &&
+     std::is_trivially_copyable_v<Id> && std::copy_constructible<Id>);
 
 // Then equal ids have equal bytes.
 template <typename Id>

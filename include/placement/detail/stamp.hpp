@@ -14,8 +14,9 @@ inline namespace v1 {
 namespace detail {
 
 // The first word of a cell. It says what the cell is, and it is the cell's sequence lock: a live
-// stamp carries an epoch, epochs are unique and only grow, so an equal stamp before and after a
-// copy proves that the copy is whole.
+// stamp carries an epoch, and a partition's epochs only grow, so an equal stamp before and after a
+// copy proves that the copy is whole. (Where the cell has the next partition meanwhile, which may
+// share the epoch, the array's version tells.)
 //
 //   bits 63..4   the epoch of a live cell; which marker, of a cell that is not live
 //   bit  3       which of the two placement buffers is the active one (the origin, in a migration)

@@ -197,6 +197,8 @@ class WriteCounters {
 
   // The counter is closed.
   void give_back(std::uint32_t number) noexcept {
+    // What is held here still was held for a partition that is gone, wherever that may come back.
+    (*this)[number].held().change_partition();
     (*this)[number].next_free_ = free_;
     free_ = number;
   }
