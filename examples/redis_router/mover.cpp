@@ -41,7 +41,7 @@ absl::StatusOr<placement::Mover::Rest> TenantMover::copy() {
   const absl::Time began = absl::Now();
   const std::size_t copied_before = keys_copied();
   ++rounds_;
-  const absl::Status copied = rounds_ == 1 ? copy_all() : copy_keys(dirty_.take());
+  absl::Status copied = rounds_ == 1 ? copy_all() : copy_keys(dirty_.take());
   if (!copied.ok()) return copied;
   const std::size_t keys = keys_copied() - copied_before;
   const absl::Duration took = absl::Now() - began;

@@ -53,8 +53,10 @@ class Mover {
 
     // For a mover that gives no estimates. Small: what is left fits into any cutover. Large:
     // another round is worth while; such a mover is judged by how long its rounds take.
+    // NOLINTBEGIN(readability-identifier-naming): they read as enumerators
     static const Rest Small;  // takes(absl::ZeroDuration())
     static const Rest Large;  // takes(absl::InfiniteDuration())
+    // NOLINTEND(readability-identifier-naming)
 
     [[nodiscard]] constexpr absl::Duration time() const noexcept { return time_; }
 

@@ -45,7 +45,7 @@ using ErrorCode = PLACEMENT_ASIO_ERROR_CODE;
 
 // A timer stands in an execution context, and asks its executor for it in one of two ways.
 template <typename NetExecutor>
-inline constexpr bool has_context =
+inline constexpr bool kHasContext =
     net::execution::is_executor<NetExecutor>::value
         ? net::can_query<const NetExecutor&, net::execution::context_t>::value
         : requires(const NetExecutor& executor) { executor.context(); };
@@ -62,7 +62,7 @@ class Operation : public std::enable_shared_from_this<Operation<Handler, Answer>
   // A timer stands in a context. An executor that is in none (use_future's in older releases) calls
   // where it is told to.
   using TimersExecutor =
-      std::conditional_t<has_context<HandlersExecutor>, HandlersExecutor, net::system_executor>;
+      std::conditional_t<kHasContext<HandlersExecutor>, HandlersExecutor, net::system_executor>;
   using Timer =
       net::basic_waitable_timer<std::chrono::steady_clock,
                                 net::wait_traits<std::chrono::steady_clock>, TimersExecutor>;
@@ -145,7 +145,7 @@ class Operation : public std::enable_shared_from_this<Operation<Handler, Answer>
   };
 
   [[nodiscard]] TimersExecutor timers_executor() const {
-    if constexpr (has_context<HandlersExecutor>) {
+    if constexpr (kHasContext<HandlersExecutor>) {
       return executor_;
     } else {
       return TimersExecutor();

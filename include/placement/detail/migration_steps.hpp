@@ -389,7 +389,7 @@ class MigrationSteps {
     enter(MigrationStep::Begin);
     const TransitionResult begun = source_.begin(before);
     if (!begun) {
-      const Ending ending{MigrationOutcome::Superseded, to_status(begun.error())};
+      Ending ending{MigrationOutcome::Superseded, to_status(begun.error())};
       close_try(ending);
       return ending;
     }

@@ -79,7 +79,7 @@ class StackPermitWatch {
   // Whether a permit on the counter's partition is in a variable of the calling thread.
   [[nodiscard]] static bool this_thread_holds(const void* counter) noexcept {
     if (&kSomePermitsAreNotWatched != nullptr) return false;
-    for (const Slot& slot : slots_) {
+    for (const Slot& slot : slots) {
       // Acquire pairs with (1): who sees the counter of a later use of the slot sees the object of
       // that, or of a later one, and not an address of this thread that was there before.
       if (slot.counter.load(std::memory_order_acquire) == counter &&
@@ -122,22 +122,22 @@ class StackPermitWatch {
   };
 
   [[nodiscard]] static bool is_on_this_stack(const void* object) noexcept {
-    static thread_local const Stack stack = Stack::of_this_thread();
+    static thread_local Stack stack = Stack::of_this_thread();
     return reinterpret_cast<std::uintptr_t>(object) - stack.begin < stack.bytes;
   }
 
   [[nodiscard]] static Slot& slot_for(const void* object, std::size_t way) noexcept {
     const std::uint64_t mixed =
         std::uint64_t{reinterpret_cast<std::uintptr_t>(object)} * 0x9E37'79B9'7F4A'7C15U;
-    return slots_[(static_cast<std::size_t>(mixed >> 32) + way) % kSlots];
+    return slots[(static_cast<std::size_t>(mixed >> 32) + way) % kSlots];
   }
 
   // One for the program, whatever the visibility of the library that a unit is linked into.
-  [[gnu::visibility("default")]] static std::array<Slot, kSlots> slots_;
+  [[gnu::visibility("default")]] static std::array<Slot, kSlots> slots;
 };
 
 inline constinit std::array<StackPermitWatch::Slot, StackPermitWatch::kSlots>
-    StackPermitWatch::slots_{};
+    StackPermitWatch::slots{};
 
 using PermitWatch = StackPermitWatch;
 

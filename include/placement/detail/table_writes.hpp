@@ -202,6 +202,7 @@ HoldTicket BasicPlacementTable<Id, P>::acquire_write_async(
       if (held->sequence) return held->ticket();
     }
     if (acquisition != nullptr) handler = acquisition->take_handler();
+    // NOLINTNEXTLINE(bugprone-use-after-move): if it was moved away, it has just come back
     answer(std::move(handler), std::move(permit));
     return HoldTicket();
   }

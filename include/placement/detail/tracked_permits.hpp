@@ -57,8 +57,7 @@ class PermitsThatAreOver {
   PermitsThatAreOver(const PermitsThatAreOver&) = delete;
   PermitsThatAreOver& operator=(const PermitsThatAreOver&) = delete;
   ~PermitsThatAreOver() {
-    while (take_one() != nullptr) {
-    }
+    while (first_ != nullptr) delete std::exchange(first_, first_->next);
   }
 
   void add(TrackedPermit& first, TrackedPermit& last) noexcept {

@@ -143,8 +143,10 @@ class alignas(kCacheLine) WriteCounter {
   Word state_;
   // Guarded by the shard's mutex:
   union {
+    // NOLINTBEGIN(readability-identifier-naming): private, but to clang-tidy
     std::uint32_t next_free_;  // while it is closed
     TrackedPermits tracked_;   // else
+    // NOLINTEND(readability-identifier-naming)
   };
   std::uint32_t waiters_;
   std::uint32_t quarantined_;

@@ -133,7 +133,7 @@ class SqliteFile {
   static constexpr int kApplicationId = 0x706c666c;
   static constexpr int kSchemaVersion = 1;
 
-  SqliteFile(std::string path, SqliteOptions options) : options_(std::move(options)) {
+  SqliteFile(const std::string& path, SqliteOptions options) : options_(std::move(options)) {
     // SQLite reads meanings of its own into some names, an absolute one is only a name.
     std::error_code error;
     const std::filesystem::path absolute = std::filesystem::absolute(path, error);
@@ -726,8 +726,8 @@ class SqliteWatch final : public Watch::Running, public std::enable_shared_from_
 class SqliteStore final : public Store {
  public:
   // Opens the file, or makes it. Never fails by itself: see status().
-  explicit SqliteStore(std::string path, SqliteOptions options = {})
-      : file_(std::make_shared<detail::SqliteFile>(std::move(path), std::move(options))) {
+  explicit SqliteStore(const std::string& path, SqliteOptions options = {})
+      : file_(std::make_shared<detail::SqliteFile>(path, std::move(options))) {
     (void)status();
   }
 
