@@ -58,10 +58,13 @@ class KillLoop {
     std::cout << "seed " << arguments_.seed << std::endl;
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(arguments_.seconds);
     std::uint64_t round = 0;
-    while (ok_ && (arguments_.seconds != 0 ? std::chrono::steady_clock::now() < end
-                                           : round < arguments_.rounds)) {
-      one_round(round++);
-    }
+    // By rounds it goes on, within reason, until a kill has struck where it matters most.
+    const auto is_enough = [&] {
+      if (arguments_.seconds != 0) return std::chrono::steady_clock::now() >= end;
+      return round >= arguments_.rounds &&
+             (unacknowledged_ > 0 || round >= kMostRounds * arguments_.rounds);
+    };
+    while (ok_ && !is_enough()) one_round(round++);
     std::cout << round << " rounds, " << kills_ << " kills, " << acknowledged_in_all_
               << " acknowledged transactions, " << unacknowledged_ << " that happened without, "
               << told_.value() << " revisions\n";
@@ -72,6 +75,7 @@ class KillLoop {
   }
 
  private:
+  static constexpr std::uint64_t kMostRounds = 20;  // times the rounds that were asked for
   static constexpr std::uint64_t kWriters = 3;
 
   std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
