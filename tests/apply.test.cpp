@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -85,21 +86,107 @@ TEST(Apply, TakesOnlyWhatIsNewer) {
   EXPECT_TRUE(table.apply("a", active(2), Epoch(8)));
 }
 
-TEST(Apply, RefusesTheZeroEpochAndThoseThatAreTooLarge) {
+TEST(Apply, RefusesTheZeroEpochAndThoseThatLeaveNoRoom) {
   test::CountingMemory memory;
   PlacementTable table{TableOptions{.memory = &memory}};
-  for (const Epoch epoch : {Epoch::zero(), Epoch(Epoch::max().value() + 1),
-                            Epoch(std::numeric_limits<std::uint64_t>::max())}) {
+  const std::uint64_t most = Epoch::max_external().value();
+  for (const Epoch epoch :
+       {Epoch::zero(), Epoch(most + 1), Epoch::max(), Epoch(Epoch::max().value() + 1),
+        Epoch(std::numeric_limits<std::uint64_t>::max())}) {
     EXPECT_FALSE(table.apply("a", active(1), epoch));
     EXPECT_FALSE(table.apply_erase("a", epoch));
   }
   EXPECT_EQ(table.current_epoch(), Epoch::zero());
   EXPECT_FALSE(table.contains("a"));
   EXPECT_EQ(memory.bytes(MemoryUse::Counters), 0U) << "there never was a partition";
-  EXPECT_TRUE(table.apply("a", active(1), Epoch::max()));
-  EXPECT_EQ(table.state("a"), (StateAt{active(1), Epoch::max()}));
-  EXPECT_TRUE(table.apply_erase("b", Epoch::max()));
-  EXPECT_FALSE(table.apply("b", active(1), Epoch::max()));
+  EXPECT_TRUE(table.apply("a", active(1), Epoch(most)));
+  EXPECT_EQ(table.state("a"), (StateAt{active(1), Epoch(most)}));
+  EXPECT_TRUE(table.apply_erase("b", Epoch(most)));
+  EXPECT_FALSE(table.apply("b", active(1), Epoch(most)));
+  EXPECT_EQ(table.set("c", place(1)), Epoch(most + 1)) << "the table's own epochs go on";
+}
+
+// ---- epochs that partitions share ----
+
+// Revision 5 puts two partitions; the first is erased at 6; the second's put arrives late, and
+// takes the cell that the first has left.
+TEST(SharedEpochs, ARefToAnErasedPartitionDoesNotAnswerForAnother) {
+  for (const std::size_t others : {1U, 40U, 1000U}) {
+    PlacementTable table{TableOptions{.shards = 1}};
+    ASSERT_TRUE(table.apply("x", active(1), Epoch(5)));
+    PartitionRef ref = table.ref("x");
+    ASSERT_TRUE(ref.get());
+    ASSERT_TRUE(table.apply_erase("x", Epoch(6)));
+    table.forget_erased(Epoch(6));
+    for (std::size_t i = 0; i < others; ++i) {
+      ASSERT_TRUE(table.apply("y" + std::to_string(i), active(2), Epoch(5)));
+      ASSERT_FALSE(ref.get().has_value()) << i;
+      ASSERT_EQ(ref.acquire_write().refusal(), WriteRefusal::UnknownPartition);
+      ASSERT_EQ(ref.admit_write(Epoch(5)), WriteAdmission::Reject);
+    }
+    for (std::size_t i = 0; i < others; ++i) {
+      ASSERT_EQ(table.writes_in_flight("y" + std::to_string(i)), 0U);
+    }
+  }
+}
+
+TEST(SharedEpochs, ManyPartitionsChangeAtOneRevision) {
+  PlacementTable table;
+  ReferenceTable reference;
+  for (std::uint64_t revision = 1; revision <= 20; ++revision) {
+    for (std::uint64_t i = 0; i < 200; ++i) {
+      const std::string id = std::to_string(i * revision % 211);
+      const PartitionState state = i % 3 == 0   ? active(i % 5)
+                                   : i % 3 == 1 ? draining(i % 5, i % 7)
+                                                : cutover(i % 5, i % 7);
+      const Epoch epoch(revision * 10);
+      if (i % 11 == 0) {
+        ASSERT_EQ(table.apply_erase(id, epoch), reference.apply_erase(id, epoch));
+      } else {
+        ASSERT_EQ(table.apply(id, state, epoch), reference.apply(id, state, epoch));
+      }
+    }
+    if (revision % 4 == 0) {
+      table.forget_erased(Epoch(revision * 10 - 15));
+      reference.forget_erased(Epoch(revision * 10 - 15));
+    }
+    expect_same_contents(table, reference);
+  }
+}
+
+// ---- epochs that outlive the process ----
+
+TEST(FirstEpoch, IsTheLeastThatTheFirstChangeDraws) {
+  for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2},
+                                    std::uint64_t{1'000'000}, Epoch::max_external().value()}) {
+    PlacementTable table{TableOptions{.first_epoch = Epoch(first)}};
+    const std::uint64_t expected = std::max(first, std::uint64_t{1});
+    EXPECT_EQ(table.current_epoch(), Epoch(expected - 1));
+    EXPECT_EQ(table.set("a", place(1)), Epoch(expected));
+    EXPECT_EQ(table.set("a", place(2)), Epoch(expected + 1));
+  }
+}
+
+TEST(FirstEpoch, IsRefusedWhereItLeavesNoRoom) {
+  for (const std::uint64_t first : {Epoch::max_external().value() + 1, Epoch::max().value(),
+                                    std::numeric_limits<std::uint64_t>::max()}) {
+    EXPECT_THROW(PlacementTable(TableOptions{.first_epoch = Epoch(first)}), std::out_of_range);
+  }
+}
+
+// A storage that remembers the greatest epoch and a replica go on believing a source that restarts.
+TEST(FirstEpoch, AboveTheLastOneIsBelievedByWhoKnewTheOldProcess) {
+  PlacementTable replica;
+  Epoch last;
+  for (int process = 0; process < 3; ++process) {
+    PlacementTable source{TableOptions{.first_epoch = Epoch(last.value() + 1)}};
+    for (std::uint64_t i = 0; i < 5; ++i) {
+      const Epoch epoch = source.set("a", place(i));
+      EXPECT_GT(epoch, last);
+      EXPECT_TRUE(replica.apply("a", source.state("a")->state, epoch));
+      last = epoch;
+    }
+  }
 }
 
 TEST(Apply, GoesFromEveryStateToEveryState) {

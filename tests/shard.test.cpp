@@ -81,7 +81,7 @@ class OneShard {
       EXPECT_EQ(need.id_block, 0U);
       if (!need) {
         shard_.grow_if_due(stock);
-        shard_.insert(key, stock).cell().publish(next_stamp());
+        shard_.insert(key, Epoch(epoch_ + 1), stock).cell().publish(next_stamp());
       }
       const auto piece = shard_.piece_to_populate();
       if (piece.bytes != 0) pieces_.push_back(piece);

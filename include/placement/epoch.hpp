@@ -12,8 +12,9 @@
 namespace placement {
 inline namespace v1 {
 
-// A table's logical generation. Every change of a table draws a fresh epoch, one greater than the
-// one before; there is no wall clock in it. `zero()` means "never placed": no change carries it.
+// A table's logical generation. Every change that a table makes draws a fresh epoch, one greater
+// than the one before; there is no wall clock in it. `zero()` means "never placed": no change
+// carries it.
 class Epoch {
  public:
   constexpr Epoch() noexcept = default;
@@ -25,6 +26,12 @@ class Epoch {
   // partition is doing. At a billion changes a second it lasts for 36 years.
   [[nodiscard]] static constexpr Epoch max() noexcept {
     return Epoch((std::uint64_t{1} << 60) - 1);
+  }
+
+  // The greatest epoch that a table takes from outside. What is above is left to the changes that
+  // it makes itself: at a billion a second for 18 years.
+  [[nodiscard]] static constexpr Epoch max_external() noexcept {
+    return Epoch((std::uint64_t{1} << 59) - 1);
   }
 
   [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }

@@ -29,6 +29,24 @@ enum class MigrationError {
   NotDraining,       // the partition is past Draining: it is in Cutover
   NotCutover,        // the partition has not entered Cutover yet
   WritesInFlight,    // write permits on the partition are still out
+  StaleEpoch,        // the partition's epoch is not the expected one
+  NotPaused,         // the partition's writes are not paused
+};
+
+// What changes a partition.
+enum class Transition {
+  Set,
+  BeginMigration,
+  EnterCutover,
+  CompleteMigration,
+  AbortMigration,
+  ClaimMigration,
+  PauseWrites,
+  ResumeWrites,
+  Erase,
+  EraseDrained,  // the removal at the end of erase_until
+  Apply,
+  ApplyErase,
 };
 
 // May a write that was resolved at some epoch still go there?
@@ -60,8 +78,42 @@ enum class WriteAdmission { Admit, Reject };
       return "NotCutover";
     case MigrationError::WritesInFlight:
       return "WritesInFlight";
+    case MigrationError::StaleEpoch:
+      return "StaleEpoch";
+    case MigrationError::NotPaused:
+      return "NotPaused";
   }
   return "unknown MigrationError";
+}
+
+[[nodiscard]] constexpr std::string_view to_string(Transition transition) noexcept {
+  switch (transition) {
+    case Transition::Set:
+      return "Set";
+    case Transition::BeginMigration:
+      return "BeginMigration";
+    case Transition::EnterCutover:
+      return "EnterCutover";
+    case Transition::CompleteMigration:
+      return "CompleteMigration";
+    case Transition::AbortMigration:
+      return "AbortMigration";
+    case Transition::ClaimMigration:
+      return "ClaimMigration";
+    case Transition::PauseWrites:
+      return "PauseWrites";
+    case Transition::ResumeWrites:
+      return "ResumeWrites";
+    case Transition::Erase:
+      return "Erase";
+    case Transition::EraseDrained:
+      return "EraseDrained";
+    case Transition::Apply:
+      return "Apply";
+    case Transition::ApplyErase:
+      return "ApplyErase";
+  }
+  return "unknown Transition";
 }
 
 [[nodiscard]] constexpr std::string_view to_string(WriteAdmission admission) noexcept {
@@ -73,6 +125,9 @@ inline std::ostream& operator<<(std::ostream& out, MigrationPhase phase) {
 }
 inline std::ostream& operator<<(std::ostream& out, MigrationError error) {
   return out << to_string(error);
+}
+inline std::ostream& operator<<(std::ostream& out, Transition transition) {
+  return out << to_string(transition);
 }
 inline std::ostream& operator<<(std::ostream& out, WriteAdmission admission) {
   return out << to_string(admission);
@@ -96,6 +151,11 @@ inline std::ostream& operator<<(std::ostream& out, WriteAdmission admission) {
     case MigrationError::WritesInFlight:
       return absl::UnavailableError(
           "WritesInFlight: write permits on the partition are still out; ask again");
+    case MigrationError::StaleEpoch:
+      return absl::AbortedError(
+          "StaleEpoch: the partition's epoch is not the expected one; look at it again");
+    case MigrationError::NotPaused:
+      return absl::FailedPreconditionError("NotPaused: the partition's writes are not paused");
   }
   return absl::UnknownError("unknown MigrationError");
 }

@@ -19,6 +19,7 @@
 #include <new>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -38,12 +39,15 @@
 #include "placement/detail/shard.hpp"
 #include "placement/detail/shard_view.hpp"
 #include "placement/detail/stamp.hpp"
+#include "placement/detail/state_machine.hpp"
 #include "placement/detail/write_counters.hpp"
 #include "placement/epoch.hpp"
 #include "placement/interned.hpp"
 #include "placement/migration.hpp"
 #include "placement/placement.hpp"
 #include "placement/table_memory.hpp"
+#include "placement/table_observer.hpp"
+#include "placement/table_stats.hpp"
 #include "placement/write_permit.hpp"
 
 namespace placement {
@@ -70,6 +74,16 @@ struct TableOptions {
   std::size_t max_held_writes = 65'536;  // by hold and acquire_write_until, in the whole table
   TableMemory* memory = nullptr;         // null: TableMemory::system(); must outlive the table
   Clock* clock = nullptr;                // null: Clock::system(); must outlive the table
+
+  // The first change draws at least this epoch, so that epochs outlive the process: the greatest
+  // that was ever handed out, plus one. At most Epoch::max_external(), else the constructor throws
+  // std::out_of_range.
+  Epoch first_epoch{};
+
+  // Is told of every change; must outlive the table, and be a BasicTableObserver of the table's own
+  // types, else the constructor throws std::invalid_argument. Null: nobody is, and it costs
+  // nothing.
+  AnyTableObserver* observer = nullptr;
 
   static constexpr std::size_t kDefaultShards = 16;
   static constexpr std::size_t kMaxShards = 65'536;
@@ -107,6 +121,9 @@ struct HeldWriteStats {
 //
 // clang-format on
 //
+// Paused is Cutover(p, p): pause_writes enters it from Active(p) in one step, and resume_writes
+// leaves it as abort_migration does.
+//
 // Every success draws a fresh epoch and stamps the partition with it; a refusal changes nothing.
 //
 //   state        | get      admit_write(e)        acquire_write
@@ -123,8 +140,9 @@ struct HeldWriteStats {
 //           flip.
 //   INV-M4  A read resolves to exactly one placement: the origin until the flip, then the
 //           destination.
-//   INV-E1  Epochs are unique across the table, and a partition's epochs strictly increase in the
-//           order in which its changes take effect.
+//   INV-E1  The epochs that the table draws are unique across it, and a partition's epochs
+//           strictly increase in the order in which its changes take effect. (Epochs that `apply`
+//           brings may be shared by partitions.)
 //   INV-E2  current_epoch() is never behind an epoch that any caller has seen.
 //   INV-E3  A refused transition leaves the state, the partition's epoch and the generation as
 //           they are.
@@ -166,7 +184,9 @@ class BasicPlacementTable {
   using Ref = BasicPartitionRef<Id, P>;
   using MigrationInfo = BasicMigrationInfo<P>;
 
-  // Throws std::bad_alloc.
+  using Observer = BasicTableObserver<Id, P>;
+
+  // Throws std::bad_alloc; and std::out_of_range and std::invalid_argument as TableOptions says.
   BasicPlacementTable() : BasicPlacementTable(TableOptions()) {}
   explicit BasicPlacementTable(const TableOptions& options);
   BasicPlacementTable(const BasicPlacementTable&) = delete;
@@ -182,8 +202,15 @@ class BasicPlacementTable {
   // on. Permits that are out stay counted. Throws std::bad_alloc.
   Epoch set(IdParameter id, P placement);
 
-  // Active(from) -> Draining(from, to).
-  TransitionResult begin_migration(IdParameter id, P to);
+  // Compare and set: this `set`, begin_migration and erase take, if the caller gives it, the epoch
+  // that the partition has to have, zero() if it has to be absent. If it is another, they are
+  // refused with StaleEpoch, before any other reason. So of two that decide on what they both saw
+  // one wins, and a router can register a partition that is not there, and leave one that is.
+  TransitionResult set(IdParameter id, P placement, Epoch expected);
+
+  // Active(from) -> Draining(from, to). `to` may be where the partition is: then it is
+  // Draining(from, from), and writes go on.
+  TransitionResult begin_migration(IdParameter id, P to, std::optional<Epoch> expected = {});
 
   // The next four take, if the caller gives it, the epoch that the migration's last transition
   // stamped: if the partition's is another, that migration is over, or someone else has moved it
@@ -202,8 +229,23 @@ class BasicPlacementTable {
   // Draining or Cutover stays as it is, with a fresh epoch: whoever drove the migration so far
   // finds his next transition refused. For taking over from a driver that died.
   TransitionResult claim_migration(IdParameter id, std::optional<Epoch> expected = {});
-  // Active -> absent. Refused with WritesInFlight as complete_migration is.
-  TransitionResult erase(IdParameter id);
+
+  // Active(p) -> Cutover(p, p): from now on no write is admitted, while reads go on; those that are
+  // in flight finish (wait_until_drained). Refused with AlreadyMigrating in a migration.
+  TransitionResult pause_writes(IdParameter id);
+  // Cutover(p, p) -> Active(p), whoever brought it there. Elsewhere refused with NotPaused.
+  TransitionResult resume_writes(IdParameter id);
+
+  // Active -> absent. Refused with WritesInFlight as complete_migration is. Beside writers that
+  // never leave a gap it is refused each time: see erase_until.
+  TransitionResult erase(IdParameter id, std::optional<Epoch> expected = {});
+
+  // pause_writes; waits until no write is in flight; then the partition is absent. Nobody sees it
+  // open in between: from the call on new writes are refused, or wait, as in cutover. If writes are
+  // still in flight at `deadline`, which is one of absl::Now(), the partition is Active(p) as
+  // before, and the answer is WritesInFlight. Refused as pause_writes is; with StaleEpoch if
+  // someone else changed the partition meanwhile, which then is left to them. Blocks.
+  TransitionResult erase_until(IdParameter id, absl::Time deadline);
 
   // Room for that many partitions in all, so that no `set` up to there allocates cells. It also
   // ends a growth that is under way, during which lookups take longer: worth a call, even
@@ -243,6 +285,9 @@ class BasicPlacementTable {
 
   // Every partition in a migration, each as it was at one instant. Throws std::bad_alloc.
   [[nodiscard]] std::vector<MigrationInfo> migrations() const;
+
+  // Not a snapshot: each shard is as it was at one instant. A short critical section a shard.
+  [[nodiscard]] TableStats stats() const noexcept;
 
   [[nodiscard]] std::size_t shard_count() const noexcept { return shard_mask_ + 1; }
 
@@ -299,12 +344,12 @@ class BasicPlacementTable {
   // ---- replicas of a remote source of truth ----
 
   // Takes the state if `epoch` is newer than the partition's, else returns false: idempotent, and
-  // right in any order of arrival. The generation becomes at least `epoch`. Permits that are out
-  // stay counted; that they are drained before the source flips is the source's business.
-  // Requires that the source gives no two changes one epoch, whichever partitions they are of
-  // (INV-E1): readers rely on it, so a source that changes several partitions at one revision
-  // numbers them apart; and that a table that applies makes no transitions of its own on the same
-  // partitions. Requires epoch > zero() and <= Epoch::max(), else returns false.
+  // right in any order of arrival. Epochs have to grow for each partition, nothing more: a source
+  // may give one number to all that it changed in one transaction, as etcd, ZooKeeper and Consul
+  // do. The generation becomes at least `epoch`. Permits that are out stay counted; that they are
+  // drained before the source flips is the source's business.
+  // Returns false also for an epoch that is zero() or above Epoch::max_external(). Requires that a
+  // table that applies makes no transitions of its own on the same partitions.
   // Throws std::bad_alloc.
   bool apply(IdParameter id, const State& state, Epoch epoch);
 
@@ -363,22 +408,24 @@ class BasicPlacementTable {
     }
   };
 
-  // What a transition does to a partition in a given phase.
-  struct Decision {
-    std::optional<MigrationError> refusal;
-    MigrationPhase next = MigrationPhase::Settled;
-    bool flips = false;
-  };
-
-  static bool is_over(Stamp now, std::optional<Epoch> expected) noexcept {
-    return now.phase() == MigrationPhase::Settled || (expected && now.epoch() != *expected);
-  }
+  using Standing = detail::Standing;
+  using Step = detail::Step;
 
   // A change that was made.
   struct Change {
-    Epoch epoch;                           // zero: none was made
-    detail::WriteCounter* held = nullptr;  // whose held writes are to be resumed
+    TransitionResult result = Epoch::zero();  // or why it was not
+    detail::WriteCounter* held = nullptr;     // whose held writes are to be resumed
+    std::optional<State> before{};            // for the observer
+    std::optional<State> after{};             // likewise
   };
+
+  static IdView view_of(IdParameter id) noexcept {
+    if constexpr (std::is_same_v<IdView, std::string_view>) {
+      return IdView(id.data(), id.size());
+    } else {
+      return id;
+    }
+  }
 
   static Words to_words(const P& placement) noexcept {
     Words words{};
@@ -438,12 +485,54 @@ class BasicPlacementTable {
   // In one critical section of the key's shard, returns make(shard, slot, stock): the slot is the
   // key's, or empty; where needs_cell(slot), there is memory for one insert.
   template <typename NeedsCell, typename Make>
-  Change change_with_room(const Key& key, NeedsCell needs_cell, Make make);
+  Change change_with_room(const Key& key, Transition transition, NeedsCell needs_cell, Make make);
 
   // Replaces the partition's state, or registers it; `to` is the destination, for a migration.
-  // Stamps it with a fresh epoch, or with the applied one: then only if that is newer.
-  Change replace(const Key& key, const Words& from, const std::optional<Words>& to,
-                 MigrationPhase phase, std::optional<Epoch> applied);
+  // Stamps it with a fresh epoch, or with the applied one, unless `refuses(slot)` says why not.
+  template <typename Refuses>
+  TransitionResult replace(IdParameter id, Transition transition, const Words& from,
+                           const std::optional<Words>& to, MigrationPhase phase,
+                           std::optional<Epoch> applied, Refuses refuses);
+
+  // A transition of a partition that is there, as the state machine has it.
+  TransitionResult change(IdParameter id, Transition transition, std::optional<Epoch> expected,
+                          const std::optional<Words>& to = {});
+
+  // With the shard's mutex held: what the state machine has to know of the partition in the slot.
+  [[nodiscard]] static Standing standing_of(const Slot& slot) {
+    if (!slot || !slot.cell().stamp().is_live()) return {};
+    const Cell& cell = slot.cell();
+    const Stamp now = cell.stamp();
+    const bool migrates = now.phase() != MigrationPhase::Settled;
+    return {true, now.phase(), migrates && cell.placement(0) == cell.placement(1), now.epoch()};
+  }
+  // What the observer is told of it, if there is one.
+  [[nodiscard]] std::optional<State> observed(const Cell& cell) const {
+    const Stamp now = cell.stamp();
+    if (observer_ == nullptr || !now.is_live()) return std::nullopt;
+    return Snapshot(cell, now).state();
+  }
+
+  // The same with the mutex held, and what comes after it is released.
+  Change change_in(Shard& shard, Slot slot, Transition transition, std::optional<Epoch> expected,
+                   const std::optional<Words>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  TransitionResult finish(Shard& shard, IdParameter id, Transition transition, Change done);
+
+  static bool is_applicable(Epoch epoch) noexcept {
+    return epoch != Epoch::zero() && epoch <= Epoch::max_external();
+  }
+  static std::optional<MigrationError> is_not_newer(const Slot& slot, Epoch epoch) {
+    if (!slot || slot.cell().stamp().epoch() < epoch) return std::nullopt;
+    return MigrationError::StaleEpoch;
+  }
+
+  // With the shard's mutex held: the cell, whose partition's stamp was `before`, gets `next`.
+  Change publish(Shard& shard, Cell& cell, Stamp before, Stamp next, std::optional<State> was)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
+    cell.publish(next);
+    shard.count(before, next);
+    return {next.epoch(), left_cutover(shard, cell, before, next), std::move(was), observed(cell)};
+  }
 
   // Which buffer of its cell is to be the active one, so that the partition can take a state with
   // these placements where it is: readers look at what its stamp names, one buffer or, in a
@@ -462,11 +551,6 @@ class BasicPlacementTable {
     return std::nullopt;
   }
 
-  // In one critical section, calls decide(shard, cell, stamp) for a partition that is there, and
-  // does as it says.
-  template <typename Decide>
-  TransitionResult transition(IdParameter id, Decide decide);
-
   // Finds the partition; false, and `at` is nowhere, if it is not there.
   bool find(const Key& key, Found& at) const;
   // Whether the partition is at this instant as it was found. The stamp is loaded first: if it is
@@ -482,15 +566,34 @@ class BasicPlacementTable {
   // With the shard's mutex held:
   [[nodiscard]] std::size_t in_flight(Shard& shard, const Cell& cell) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  [[nodiscard]] static detail::WriteCounter* held_by(Shard& shard, const Cell& cell, Stamp before,
-                                                     MigrationPhase now) {
-    if (before.phase() != MigrationPhase::Cutover || now == MigrationPhase::Cutover) return nullptr;
+  // If the partition was in cutover: wakes who waits there for its drain, to look again; and if
+  // that was the end of the cutover, returns the counter whose held writes are to be resumed.
+  [[nodiscard]] static detail::WriteCounter* left_cutover(Shard& shard, const Cell& cell,
+                                                          Stamp before, Stamp next)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
+    if (before.phase() != MigrationPhase::Cutover) return nullptr;
     detail::WriteCounter& counter = shard.counter(cell);
-    return counter.held().empty() ? nullptr : &counter;
+    if (counter.is_awaited()) shard.drained.SignalAll();
+    const bool is_over = next.phase() != MigrationPhase::Cutover;
+    return is_over && !counter.held().empty() ? &counter : nullptr;
+  }
+  // Counts the outcome of a call that changes.
+  static void count(Shard& shard, Transition transition, const TransitionResult& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex) {
+    TableStats& stats = shard.stats();
+    if (result) {
+      ++stats.transitions_by_kind[static_cast<std::size_t>(transition)];
+    } else {
+      ++stats.refusals_by_reason[static_cast<std::size_t>(result.error())];
+    }
   }
 
   // Without it:
   void resume_held(Shard& shard, const Change& change);
+  // True when no write is in flight, or the partition is gone, or, where an epoch is given, the
+  // partition's is another; false at the deadline.
+  [[nodiscard]] bool wait_until_drained(const Key& key, absl::Time deadline,
+                                        std::optional<Epoch> while_at) const;
 
   // Read on every path, written by none after construction.
   View* views_ = nullptr;
@@ -498,10 +601,11 @@ class BasicPlacementTable {
   Shard* shards_ = nullptr;
   TableMemory& memory_;
   Clock& clock_;
+  Observer* observer_;
   std::size_t max_held_writes_;
 
   // Written by every change.
-  alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_{0};
+  alignas(2 * detail::kCacheLine) std::atomic<std::uint64_t> generation_;
   std::atomic<std::size_t> held_count_{0};
 };
 
@@ -558,7 +662,15 @@ BasicPlacementTable<Id, P>::BasicPlacementTable(const TableOptions& options)
     : shard_mask_(detail::round_shards(options.shards) - 1),
       memory_(options.memory != nullptr ? *options.memory : TableMemory::system()),
       clock_(options.clock != nullptr ? *options.clock : Clock::system()),
-      max_held_writes_(options.max_held_writes) {
+      observer_(Observer::cast(options.observer)),
+      max_held_writes_(options.max_held_writes),
+      generation_(std::max(options.first_epoch.value(), std::uint64_t{1}) - 1) {
+  if (options.first_epoch > Epoch::max_external()) {
+    throw std::out_of_range("placement_table: first_epoch is above Epoch::max_external()");
+  }
+  if (options.observer != nullptr && observer_ == nullptr) {
+    throw std::invalid_argument("placement_table: the observer is not one of the table's types");
+  }
   // The views stand apart from the mutexes, so that writers take no line away from readers.
   const std::size_t view_bytes = shard_count() * sizeof(View);
   const std::size_t shard_bytes = shard_count() * sizeof(Shard);
@@ -595,14 +707,14 @@ BasicPlacementTable<Id, P>::~BasicPlacementTable() {
 
 template <PartitionKey Id, typename P>
 template <typename NeedsCell, typename Make>
-auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell needs_cell, Make make)
-    -> Change {
+auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, Transition transition,
+                                                  NeedsCell needs_cell, Make make) -> Change {
   Shard& shard = shard_for(key);
   Stock stock(memory_);
   prefetch(key);
   for (;;) {
     detail::Need need;
-    Change done;
+    std::optional<Change> done;
     typename Shard::Piece piece;
     {
       const MutexLock lock(shard.mutex);
@@ -612,155 +724,198 @@ auto BasicPlacementTable<Id, P>::change_with_room(const Key& key, NeedsCell need
         need = shard.need_for(key, stock);
         if (!need && shard.grow_if_due(stock)) slot = shard.find(key);
       }
-      if (!need) done = make(shard, slot, stock);
+      if (!need) {
+        done.emplace(make(shard, slot, stock));
+        count(shard, transition, done->result);
+      }
       piece = shard.piece_to_populate();
     }
     if (piece.bytes != 0) memory_.populate(piece.begin, piece.bytes);
-    if (!need) return done;
+    if (done) return *std::move(done);
     stock.provide(need);
   }
 }
 
 template <PartitionKey Id, typename P>
-auto BasicPlacementTable<Id, P>::replace(const Key& key, const Words& from,
-                                         const std::optional<Words>& to, MigrationPhase phase,
-                                         std::optional<Epoch> applied) -> Change {
-  const auto is_stale = [&](const Slot& slot) {
-    return applied && slot && slot.cell().stamp().epoch() >= *applied;
-  };
+template <typename Refuses>
+TransitionResult BasicPlacementTable<Id, P>::replace(
+    IdParameter id, Transition transition, const Words& from, const std::optional<Words>& to,
+    MigrationPhase phase, std::optional<Epoch> applied, Refuses refuses) {
+  const Key key = Traits::key(id);
   // Where neither buffer may be overwritten, the partition gets a second cell, and the first gives
   // way to it.
   const auto needs_cell = [&](const Slot& slot) {
-    return !slot || (!is_stale(slot) && !buffer_for(slot.cell(), from, to));
+    return !refuses(slot) && (!slot || !buffer_for(slot.cell(), from, to));
   };
-  const Change done =
-      change_with_room(key, needs_cell, [&](Shard& shard, Slot first, Stock& stock) {
-        shard.mutex.assert_held();
-        if (is_stale(first)) return Change{};
-        if (applied) raise_generation(*applied);
-        const Epoch epoch = applied ? *applied : draw_epoch();
-        const bool second = first && needs_cell(first);
-        const Slot slot = !first   ? shard.insert(key, stock)
-                          : second ? shard.duplicate(first)
-                                   : first;
-        Cell& cell = slot.cell();
-        const Stamp before = first ? first.cell().stamp() : cell.stamp();
-        if (phase == MigrationPhase::Cutover && before.phase() != phase) {
-          shard.counter(cell).held().start_counting();
-        }
-        const std::size_t active = *buffer_for(cell, from, to);
-        cell.store_placement(active, from);
-        if (to) cell.store_placement(1 - active, *to);
-        cell.publish(Stamp::live(epoch, phase, active));
-        if (second) shard.give_way(first);
-        if (!before.is_live()) shard.count_live(1);
-        return Change{epoch, held_by(shard, cell, before, phase)};
-      });
-  resume_held(shard_for(key), done);
-  return done;
+  const auto make = [&](Shard& shard, Slot first, Stock& stock) {
+    shard.mutex.assert_held();
+    if (const std::optional<MigrationError> refusal = refuses(first)) return Change{*refusal};
+    if (applied) raise_generation(*applied);
+    const Epoch epoch = applied ? *applied : draw_epoch();
+    const bool second = first && needs_cell(first);
+    const Slot slot = !first   ? shard.insert(key, epoch, stock)
+                      : second ? shard.duplicate(first, epoch)
+                               : first;
+    Cell& cell = slot.cell();
+    const Stamp before = first ? first.cell().stamp() : Stamp::vacant();
+    std::optional<State> was = first ? observed(first.cell()) : std::nullopt;
+    if (phase == MigrationPhase::Cutover && before.phase() != phase) {
+      shard.counter(cell).held().start_counting();
+    }
+    const std::size_t active = *buffer_for(cell, from, to);
+    cell.store_placement(active, from);
+    if (to) cell.store_placement(1 - active, *to);
+    Change change = publish(shard, cell, before, Stamp::live(epoch, phase, active), std::move(was));
+    if (second) shard.give_way(first);
+    return change;
+  };
+  Change done = change_with_room(key, transition, needs_cell, make);
+  return finish(shard_for(key), id, transition, std::move(done));
 }
 
 template <PartitionKey Id, typename P>
 Epoch BasicPlacementTable<Id, P>::set(IdParameter id, P placement) {
-  return replace(Traits::key(id), to_words(placement), {}, MigrationPhase::Settled, {}).epoch;
+  const auto refuses = [](const Slot&) { return std::optional<MigrationError>(); };
+  return *replace(id, Transition::Set, to_words(placement), {}, MigrationPhase::Settled, {},
+                  refuses);
 }
 
 template <PartitionKey Id, typename P>
-template <typename Decide>
-TransitionResult BasicPlacementTable<Id, P>::transition(IdParameter id, Decide decide) {
+TransitionResult BasicPlacementTable<Id, P>::set(IdParameter id, P placement, Epoch expected) {
+  const auto refuses = [expected](const Slot& slot) {
+    return next_step(standing_of(slot), Transition::Set, expected).refusal;
+  };
+  return replace(id, Transition::Set, to_words(placement), {}, MigrationPhase::Settled, {},
+                 refuses);
+}
+
+template <PartitionKey Id, typename P>
+auto BasicPlacementTable<Id, P>::change_in(Shard& shard, Slot slot, Transition transition,
+                                           std::optional<Epoch> expected,
+                                           const std::optional<Words>& to) -> Change {
+  const Step step = next_step(standing_of(slot), transition, expected);
+  if (step.refusal) return {*step.refusal};
+  Cell& cell = slot.cell();
+  const Stamp before = cell.stamp();
+  const bool was_cutover = before.phase() == MigrationPhase::Cutover;
+  if (step.needs_drain) {
+    const bool is_idle = in_flight(shard, cell) == 0;  // (P4)
+    // For a removal a look at the count would not do: a writer may count itself after it. So the
+    // counter is closed in the same instant in which it is found to be zero.
+    if (!is_idle || (!step.is_there && !shard.counter(cell).close_if_idle())) {
+      return {MigrationError::WritesInFlight};
+    }
+  }
+  std::optional<State> was = observed(cell);
+  const Epoch epoch = draw_epoch();
+  if (!step.is_there) {
+    detail::WriteCounter* const held = left_cutover(shard, cell, before, Stamp::vacant());
+    shard.erase(slot);
+    shard.count(before, Stamp::vacant());
+    return {epoch, held, std::move(was), std::nullopt};
+  }
+  // The stamp before is a settled one, which does not name this buffer.
+  if (step.destination == Step::Source::Argument) {
+    cell.store_placement(1 - before.active(), *to);
+  } else if (step.destination == Step::Source::Origin) {
+    cell.store_placement(1 - before.active(), cell.placement(before.active()));
+  }
+  if (step.phase == MigrationPhase::Cutover && !was_cutover) {
+    shard.counter(cell).held().start_counting();
+  }
+  const bool flips = step.origin == Step::Source::Destination;
+  const std::size_t active = flips ? 1 - before.active() : before.active();
+  return publish(shard, cell, before, Stamp::live(epoch, step.phase, active),  // (P3), for Cutover
+                 std::move(was));
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::change(IdParameter id, Transition transition,
+                                                    std::optional<Epoch> expected,
+                                                    const std::optional<Words>& to) {
   const Key key = Traits::key(id);
   Shard& shard = shard_for(key);
-  Change done;
+  std::optional<Change> done;
   prefetch(key);
   {
     const MutexLock lock(shard.mutex);
     shard.step();
-    const Slot slot = shard.find(key);
-    if (!slot || !slot.cell().stamp().is_live()) return MigrationError::UnknownPartition;
-    Cell& cell = slot.cell();
-    const Stamp now = cell.stamp();
-    const Decision decision = decide(shard, cell, now);
-    if (decision.refusal) return *decision.refusal;
-    const Epoch epoch = draw_epoch();
-    const std::size_t active = decision.flips ? 1 - now.active() : now.active();
-    cell.publish(Stamp::live(epoch, decision.next, active));
-    done = Change{epoch, held_by(shard, cell, now, decision.next)};
+    done.emplace(change_in(shard, shard.find(key), transition, expected, to));
+    count(shard, transition, done->result);
   }
-  resume_held(shard, done);
-  return done.epoch;
+  return finish(shard, id, transition, *std::move(done));
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to) {
-  return transition(id, [&](Shard&, Cell& cell, Stamp now) -> Decision {
-    if (now.phase() != MigrationPhase::Settled) return {MigrationError::AlreadyMigrating};
-    cell.store_placement(1 - now.active(), to_words(to));
-    return {{}, MigrationPhase::Draining};
-  });
+TransitionResult BasicPlacementTable<Id, P>::finish(Shard& shard, IdParameter id,
+                                                    Transition transition, Change done) {
+  if (!done.result) return done.result;
+  if (observer_ != nullptr) {
+    observer_->on_change({view_of(id), std::move(done.before), std::move(done.after),
+                          done.result.value(), transition});
+  }
+  resume_held(shard, done);
+  return done.result;
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::begin_migration(IdParameter id, P to,
+                                                             std::optional<Epoch> expected) {
+  return change(id, Transition::BeginMigration, expected, to_words(to));
 }
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::enter_cutover(IdParameter id,
                                                            std::optional<Epoch> expected) {
-  return transition(id, [expected](Shard& shard, Cell& cell, Stamp now) -> Decision {
-    if (is_over(now, expected)) return {MigrationError::NotMigrating};
-    if (now.phase() == MigrationPhase::Cutover) return {MigrationError::NotDraining};
-    shard.mutex.assert_held();
-    shard.counter(cell).held().start_counting();
-    return {{}, MigrationPhase::Cutover};  // (P3), once it is published
-  });
+  return change(id, Transition::EnterCutover, expected);
 }
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::complete_migration(IdParameter id,
                                                                 std::optional<Epoch> expected) {
-  return transition(id, [this, expected](Shard& shard, Cell& cell, Stamp now) -> Decision {
-    shard.mutex.assert_held();
-    if (is_over(now, expected)) return {MigrationError::NotMigrating};
-    if (now.phase() == MigrationPhase::Draining) return {MigrationError::NotCutover};
-    if (in_flight(shard, cell) != 0) return {MigrationError::WritesInFlight};  // (P4)
-    return {{}, MigrationPhase::Settled, /*flips=*/true};
-  });
+  return change(id, Transition::CompleteMigration, expected);
 }
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::abort_migration(IdParameter id,
                                                              std::optional<Epoch> expected) {
-  return transition(id, [expected](Shard&, Cell&, Stamp now) -> Decision {
-    if (is_over(now, expected)) return {MigrationError::NotMigrating};
-    return {{}, MigrationPhase::Settled};
-  });
+  return change(id, Transition::AbortMigration, expected);
 }
 
 template <PartitionKey Id, typename P>
 TransitionResult BasicPlacementTable<Id, P>::claim_migration(IdParameter id,
                                                              std::optional<Epoch> expected) {
-  return transition(id, [expected](Shard&, Cell&, Stamp now) -> Decision {
-    if (is_over(now, expected)) return {MigrationError::NotMigrating};
-    return {{}, now.phase()};
-  });
+  return change(id, Transition::ClaimMigration, expected);
 }
 
 template <PartitionKey Id, typename P>
-TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id) {
-  const Key key = Traits::key(id);
-  Shard& shard = shard_for(key);
-  prefetch(key);
-  const MutexLock lock(shard.mutex);
-  shard.step();
-  const Slot slot = shard.find(key);
-  if (!slot || !slot.cell().stamp().is_live()) return MigrationError::UnknownPartition;
-  if (slot.cell().stamp().phase() != MigrationPhase::Settled) {
-    return MigrationError::AlreadyMigrating;
+TransitionResult BasicPlacementTable<Id, P>::pause_writes(IdParameter id) {
+  return change(id, Transition::PauseWrites, {});
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::resume_writes(IdParameter id) {
+  return change(id, Transition::ResumeWrites, {});
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::erase(IdParameter id, std::optional<Epoch> expected) {
+  return change(id, Transition::Erase, expected);
+}
+
+template <PartitionKey Id, typename P>
+TransitionResult BasicPlacementTable<Id, P>::erase_until(IdParameter id, absl::Time deadline) {
+  const TransitionResult paused = change(id, Transition::PauseWrites, {});
+  if (!paused) return paused;
+  const Epoch at = *paused;
+  while (wait_until_drained(Traits::key(id), deadline, at)) {
+    const TransitionResult erased = change(id, Transition::EraseDrained, at);
+    // Refused with WritesInFlight although none is: a writer that met the pause is about to take
+    // its count back.
+    if (erased != MigrationError::WritesInFlight) return erased;
   }
-  // The phase is open, so a look at the count would not do: the counter is closed in the same
-  // instant in which it is found to be zero.
-  static_cast<void>(in_flight(shard, slot.cell()));
-  if (!shard.counter(slot.cell()).close_if_idle()) return MigrationError::WritesInFlight;
-  const Epoch epoch = draw_epoch();
-  shard.erase(slot);
-  shard.count_live(-1);
-  return epoch;
+  const TransitionResult resumed = change(id, Transition::AbortMigration, at);
+  return resumed ? MigrationError::WritesInFlight : MigrationError::StaleEpoch;
 }
 
 template <PartitionKey Id, typename P>
@@ -861,6 +1016,16 @@ std::size_t BasicPlacementTable<Id, P>::size() const noexcept {
   return sum;
 }
 
+template <PartitionKey Id, typename P>
+TableStats BasicPlacementTable<Id, P>::stats() const noexcept {
+  TableStats sum;
+  for (std::size_t i = 0; i < shard_count(); ++i) {
+    const MutexLock lock(shards_[i].mutex);
+    sum += shards_[i].stats();
+  }
+  return sum;
+}
+
 // A range of hashes at a time. A hash never changes, while cells move from array to array; so what
 // is there throughout is in one range, once, however the shard grows meanwhile.
 template <PartitionKey Id, typename P>
@@ -953,9 +1118,10 @@ auto BasicPlacementTable<Id, P>::acquire(const Key& key, std::optional<Epoch> ex
       continue;
     }
     // (P2). The stamp is as it was: the phase is open, the placement holds, and the counter is this
-    // partition's, for a stamp is of one change of one partition. If not, `write` takes the count
-    // back.
-    if (at.cell->is_still_in_total_order(at.stamp)) {
+    // partition's, for under one version a stamp is of one change of one partition (V3). If not,
+    // `write` takes the count back. The version is the even one: with the odd one of a second cell
+    // that is under way, a writer that was interrupted there would keep this one from going on.
+    if (at.cell->is_still_in_total_order(at.stamp) && view_for(key).version() == at.version) {
       return detail::TableAccess::permit(from_words(at.origin), at.stamp.epoch(), std::move(write));
     }
   }
@@ -1012,7 +1178,7 @@ void BasicPlacementTable<Id, P>::resume_held(Shard& shard, const Change& change)
     std::shared_ptr<detail::HeldWrite> write;
     {
       const MutexLock lock(shard.mutex);
-      write = change.held->held().take_before(change.epoch);
+      write = change.held->held().take_before(change.result.value());
     }
     if (write == nullptr) return;
     held_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -1049,13 +1215,19 @@ HeldWriteStats BasicPlacementTable<Id, P>::held_writes(IdParameter id) const {
 
 template <PartitionKey Id, typename P>
 bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time deadline) const {
-  const Key key = Traits::key(id);
+  return wait_until_drained(Traits::key(id), deadline, {});
+}
+
+template <PartitionKey Id, typename P>
+bool BasicPlacementTable<Id, P>::wait_until_drained(const Key& key, absl::Time deadline,
+                                                    std::optional<Epoch> while_at) const {
   Shard& shard = shard_for(key);
   const MutexLock lock(shard.mutex);
   for (;;) {
     // Found anew each time: while this thread waits, the cell may move.
     const Slot slot = shard.find(key);
     if (!slot || in_flight(shard, slot.cell()) == 0) return true;
+    if (while_at && slot.cell().stamp().epoch() != *while_at) return true;
     if (absl::Now() >= deadline) return false;
     detail::WriteCounter& counter = shard.counter(slot.cell());
     counter.await();
@@ -1072,33 +1244,33 @@ bool BasicPlacementTable<Id, P>::wait_until_drained(IdParameter id, absl::Time d
 
 template <PartitionKey Id, typename P>
 bool BasicPlacementTable<Id, P>::apply(IdParameter id, const State& state, Epoch epoch) {
-  if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
+  if (!is_applicable(epoch)) return false;
   std::optional<Words> to;
   if (state.is_migrating()) to = to_words(*state.destination());
-  const Change done =
-      replace(Traits::key(id), to_words(state.read_placement()), to, state.phase(), epoch);
-  return done.epoch != Epoch::zero();
+  const auto refuses = [epoch](const Slot& slot) { return is_not_newer(slot, epoch); };
+  return replace(id, Transition::Apply, to_words(state.read_placement()), to, state.phase(), epoch,
+                 refuses)
+      .has_value();
 }
 
 template <PartitionKey Id, typename P>
 bool BasicPlacementTable<Id, P>::apply_erase(IdParameter id, Epoch epoch) {
-  if (epoch == Epoch::zero() || epoch > Epoch::max()) return false;
+  if (!is_applicable(epoch)) return false;
   const Key key = Traits::key(id);
-  const Change done = change_with_room(
-      key, [](const Slot& slot) { return !slot; },
-      [&](Shard& shard, Slot slot, Stock& stock) {
-        shard.mutex.assert_held();
-        if (slot && slot.cell().stamp().epoch() >= epoch) return Change{};
-        raise_generation(epoch);
-        if (!slot) slot = shard.insert(key, stock);
-        Cell& cell = slot.cell();
-        const Stamp before = cell.stamp();
-        cell.publish(Stamp::erased(epoch));
-        if (before.is_live()) shard.count_live(-1);
-        return Change{epoch, held_by(shard, cell, before, MigrationPhase::Settled)};
-      });
-  resume_held(shard_for(key), done);
-  return done.epoch != Epoch::zero();
+  const auto needs_cell = [](const Slot& slot) { return !slot; };
+  const auto make = [&](Shard& shard, Slot slot, Stock& stock) {
+    shard.mutex.assert_held();
+    if (const std::optional<MigrationError> refusal = is_not_newer(slot, epoch)) {
+      return Change{*refusal};
+    }
+    raise_generation(epoch);
+    const Stamp before = slot ? slot.cell().stamp() : Stamp::vacant();
+    std::optional<State> was = slot ? observed(slot.cell()) : std::nullopt;
+    if (!slot) slot = shard.insert(key, epoch, stock);
+    return publish(shard, slot.cell(), before, Stamp::erased(epoch), std::move(was));
+  };
+  Change done = change_with_room(key, Transition::ApplyErase, needs_cell, make);
+  return finish(shard_for(key), id, Transition::ApplyErase, std::move(done)).has_value();
 }
 
 template <PartitionKey Id, typename P>

@@ -22,7 +22,9 @@
 #include "placement/detail/stamp.hpp"
 #include "placement/detail/tag_group.hpp"
 #include "placement/detail/write_counters.hpp"
+#include "placement/epoch.hpp"
 #include "placement/table_memory.hpp"
+#include "placement/table_stats.hpp"
 
 namespace placement {
 inline namespace v1 {
@@ -176,11 +178,17 @@ class Shard : public ShardLock {
     // A count of its own; nothing else is concluded from it.
     return static_cast<std::size_t>(live_.load(std::memory_order_relaxed));
   }
-  // A partition came to be, or ceased, at a cell that stays occupied.
-  void count_live(std::int64_t change) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // What the shard's changes come to. With the shard's mutex held.
+  [[nodiscard]] TableStats& stats() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return stats_; }
+  // A partition's stamp was `before` and is `now`.
+  void count(Stamp before, Stamp now) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    auto& partitions = stats_.partitions_by_phase;
+    if (before.is_live()) --partitions[static_cast<std::size_t>(before.phase())];
+    if (now.is_live()) ++partitions[static_cast<std::size_t>(now.phase())];
+    if (before.is_live() == now.is_live()) return;
     // Only the holder of the mutex writes it, so a load and a store lose no change.
-    live_.store(live_.load(std::memory_order_relaxed) + static_cast<std::uint64_t>(change),
-                std::memory_order_relaxed);
+    const std::uint64_t change = now.is_live() ? 1 : ~std::uint64_t{0};
+    live_.store(live_.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
   }
 
   // One bounded step of whatever is under way: growth, scrubbing. Every change begins with it.
@@ -216,9 +224,10 @@ class Shard : public ShardLock {
     return stock.lacking(need);
   }
 
-  // A cell for an id that is not in the shard: with its id and a counter, and with a stamp yet to
-  // be published. Requires grow_if_due, and before that need_for, in the same critical section.
-  [[nodiscard]] Slot insert(const Key& key, Stock<Cell>& stock) noexcept
+  // A cell for an id that is not in the shard: with its id and a counter, and with a stamp of
+  // `epoch` yet to be published. Requires grow_if_due, and before that need_for, in the same
+  // critical section.
+  [[nodiscard]] Slot insert(const Key& key, Epoch epoch, Stock<Cell>& stock) noexcept
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (counters_.is_full()) counters_.adopt(stock.take_counter_chunk());
     IdBlock* block = nullptr;
@@ -227,7 +236,7 @@ class Shard : public ShardLock {
       if (!id_blocks_.has(size)) id_blocks_.adopt(stock.take_id_block());
       block = id_blocks_.take(size);
     }
-    const Slot slot = take_slot(target(), key.hash);
+    const Slot slot = take_slot(key.hash, epoch);
     slot.cell().store_id(key, counters_.take(), block);
     ++occupied_;
     return slot;
@@ -238,11 +247,10 @@ class Shard : public ShardLock {
     Cell& cell = slot.cell();
     const std::uint32_t counter = cell.counter();
     IdBlock* const block = cell.id_block(kAnyKey);
-    cell.publish(Stamp::vacant());
+    vacate(slot);
     if (block != nullptr) id_blocks_.give_back(block);
     counters_.give_back(counter);
     --occupied_;
-    free_slot(slot);
   }
 
   // Prepares to grow, or begins to, if an insert has to; that moves cells: returns whether slots
@@ -268,13 +276,15 @@ class Shard : public ShardLock {
     return {prepared_.begin() + std::exchange(populated_, populated_ + bytes), bytes};
   }
 
-  // A second cell for the id in `from`, with a stamp yet to be published. Requires grow_if_due
-  // in the same critical section, before `from` was found. A lookup that passed `from` before the
-  // id was there could come upon the second cell while the next lookup still finds the first, and
-  // its reader would see epochs go back: so the version it began with has to be over before.
-  [[nodiscard]] Slot duplicate(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // A second cell for the id in `from`, with a stamp of `epoch` yet to be published. Requires
+  // grow_if_due in the same critical section, before `from` was found. A lookup that passed `from`
+  // before the id was there could come upon the second cell while the next lookup still finds the
+  // first, and its reader would see epochs go back: so the version it began with has to be over
+  // before.
+  [[nodiscard]] Slot duplicate(Slot from, Epoch epoch) noexcept
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     view_->begin_second_cell();
-    const Slot slot = take_slot(target(), from.cell().hash_of(kAnyKey));
+    const Slot slot = take_slot(from.cell().hash_of(kAnyKey), epoch);
     slot.cell().copy_content_of(from.cell());
     return slot;
   }
@@ -283,8 +293,7 @@ class Shard : public ShardLock {
   // place before it was published, and finds `from` gone, has a version that is no longer true.
   void give_way(Slot from) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     view_->end_second_cell();
-    from.cell().publish(Stamp::vacant());
-    free_slot(from);
+    vacate(from);
   }
 
   // What is needed for room for `partitions` in all; nothing if the room is there.
@@ -386,9 +395,18 @@ class Shard : public ShardLock {
     }
   }
 
-  // The first free cell on the way from the hash's home; its tag is set, which must be so before
-  // its stamp accepts readers.
-  Slot take_slot(Array array, std::uint64_t hash) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // The first free cell of the target on the way from the hash's home, for a stamp of `epoch`. Its
+  // tag is set, which must be so before its stamp accepts readers.
+  //
+  // Partitions may share an epoch, so the stamp may be one that the cell had before it was vacated.
+  // It must not mean to anyone that nothing has changed since: hence the new version (V3). It ends
+  // all that was found before, so it stands for every cell that was vacated until now.
+  Slot take_slot(std::uint64_t hash, Epoch epoch) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (epoch <= vacated_) {
+      view_->begin_reuse();
+      vacated_ = Epoch::zero();
+    }
+    const Array array = target();
     for (std::size_t group = array.home(hash);; group = array.group_after(group)) {
       const TagGroup tags = array.load_tags(group);
       if (!tags.free()) continue;
@@ -399,11 +417,15 @@ class Shard : public ShardLock {
     }
   }
 
-  // The cell's stamp accepts no readers any more.
-  void free_slot(Slot slot) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // The cell accepts no readers any more, and if it is one of the target, others may take it.
+  void vacate(Slot slot) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const Epoch epoch = slot.cell().stamp().epoch();
+    slot.cell().publish(Stamp::vacant());
     const TagGroup tags = slot.array.load_tags(slot.group).with_freed(slot.index);
     slot.array.store_tags(slot.group, tags);
-    if (slot.array == target() && tags.is_empty(slot.index)) --used_;
+    if (slot.array != target()) return;
+    if (tags.is_empty(slot.index)) --used_;
+    vacated_ = std::max(vacated_, epoch);
   }
 
   [[nodiscard]] bool has_spare(unsigned log2_capacity) const noexcept
@@ -421,6 +443,7 @@ class Shard : public ShardLock {
   void install_next(Array next) noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     next_ = next;
     used_ = 0;
+    vacated_ = Epoch::zero();
     move_at_ = 0;
     view_->install_next(next);
     move_cells();
@@ -432,7 +455,7 @@ class Shard : public ShardLock {
       for (auto cells = array_.load_tags(move_at_).taken(); cells; cells.drop_first()) {
         Cell& from = array_.cell(move_at_, cells.first());
         const Stamp stamp = from.stamp();
-        Cell& to = take_slot(next_, from.hash_of(kAnyKey)).cell();
+        Cell& to = take_slot(from.hash_of(kAnyKey), stamp.epoch()).cell();
         to.copy_content_of(from);
         to.publish(stamp);
         from.publish(Stamp::moved());  // only now: what is not marked is authoritative
@@ -486,14 +509,16 @@ class Shard : public ShardLock {
   Array next_ ABSL_GUARDED_BY(mutex) = kNoArray;           // as the view has it
   std::size_t occupied_ ABSL_GUARDED_BY(mutex) = 0;        // cells with an id, in both arrays
   std::size_t used_ ABSL_GUARDED_BY(mutex) = 0;            // cells of the target that are not empty
-  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;         // groups of array_ before it are moved
-  Array prepared_ ABSL_GUARDED_BY(mutex) = kNoArray;       // to be next_ when it is populated
-  std::size_t populated_ ABSL_GUARDED_BY(mutex) = 0;       // bytes of prepared_
-  Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;  // scrubbed, of array_'s capacity or smaller
+  Epoch vacated_ ABSL_GUARDED_BY(mutex);  // the greatest of the target's vacated cells, or zero
+  std::size_t move_at_ ABSL_GUARDED_BY(mutex) = 0;    // groups of array_ before it are moved
+  Array prepared_ ABSL_GUARDED_BY(mutex) = kNoArray;  // to be next_ when it is populated
+  std::size_t populated_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of prepared_
+  Array spare_ ABSL_GUARDED_BY(mutex) = kNoArray;     // scrubbed, of array_'s capacity or smaller
   Array retired_ ABSL_GUARDED_BY(mutex) = kNoArray;
   std::size_t scrubbed_ ABSL_GUARDED_BY(mutex) = 0;  // bytes of retired_ that are clean
   Array owned_ ABSL_GUARDED_BY(mutex) = kNoArray;    // a list
   IdBlocks id_blocks_ ABSL_GUARDED_BY(mutex);
+  TableStats stats_ ABSL_GUARDED_BY(mutex);
   Word live_{};
 
   WriteCounters counters_;  // its operator[] needs no mutex, the rest does

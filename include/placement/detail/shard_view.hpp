@@ -141,6 +141,9 @@ class alignas(kCacheLine / 2) ShardView {
   // Before a partition's second cell is published, and before its first gives way to that.
   void begin_second_cell() noexcept { renew_version(1); }
   void end_second_cell() noexcept { renew_version(1); }
+  // (V3) Before a vacated cell gets a stamp that it may have had before. Whoever reads a word that
+  // comes after this, and the stamp among them, sees the new version.
+  void begin_reuse() noexcept { renew_version(2); }
   void install_next(Array next) noexcept { next_.store(next.word(), std::memory_order_release); }
 
  private:
