@@ -10,8 +10,9 @@
 // Durability. A transaction that is Done has been synced to the disk (write-ahead log,
 // `synchronous=FULL`). It survives the end of any process at any instant, and a loss of power, as
 // far as the disk keeps what it has confirmed. A transaction that was under way is there as a whole
-// or not at all. What is damaged in the log's middle, SQLite cannot tell from the log's end: the
-// store then opens at an earlier revision, and HistoryLost is what tells whoever knew more.
+// or not at all. What a load or a watch shows is on the disk, too. What is damaged in the log's
+// middle, SQLite cannot tell from the log's end: the store then opens at an earlier revision, and
+// HistoryLost is what tells whoever knew more.
 //
 // When is a commit Unknown? SQLite appends the transaction's pages to the log, the last one marked
 // as the commit, syncs, and then lets others see it. If a write or the sync fails, nobody sees it,
@@ -30,8 +31,10 @@
 #ifndef PLACEMENT_FLEET_SQLITE_STORE_HPP_
 #define PLACEMENT_FLEET_SQLITE_STORE_HPP_
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -193,8 +196,13 @@ class SqliteFile {
   // What `code` says; of a lock, who holds it.
   [[nodiscard]] absl::Status failure(const SqliteSession& session, int code,
                                      std::string_view doing) const {
-    absl::Status status = session.connection.status(code, doing);
-    if ((code & 0xff) != SQLITE_BUSY) return status;
+    if ((code & 0xff) == SQLITE_CANTOPEN && !may_make_files()) {
+      return to_status(Fault::ReadOnly,
+                       absl::StrCat(path_,
+                                    ": its directory may not be written, and SQLite needs files"
+                                    " beside this one"));
+    }
+    if ((code & 0xff) != SQLITE_BUSY) return session.connection.status(code, doing);
     return to_status(Fault::Unavailable,
                      absl::StrCat(path_, ": ", std::string(doing), ": the file is locked by ",
                                   describe_holder(session.connection)));
@@ -266,11 +274,10 @@ class SqliteFile {
     int code = connection.open(path_, flags, options_.vfs);
     if (code != SQLITE_OK) {
       const int error = connection.get() == nullptr ? 0 : sqlite3_system_errno(connection.get());
-      absl::Status status = connection.status(code, "open");
       if (error == EACCES || error == EROFS || error == EPERM) {
         return to_status(Fault::ReadOnly, absl::StrCat(path_, ": ", std::strerror(error)));
       }
-      return status;
+      return failure(session, code, "open");
     }
     sqlite3_busy_handler(connection.get(), &SqliteFile::on_busy, &session);
 
@@ -284,7 +291,8 @@ class SqliteFile {
     if (is_blank) {
       if (absl::Status status = make(session); !status.ok()) return status;
     }
-    return check_log(session);
+    if (absl::Status status = check_log(session); !status.ok()) return status;
+    return settle_log(session);
   }
 
   // Is it ours, and of a version that we know? `is_blank`: it holds nothing at all.
@@ -429,6 +437,17 @@ class SqliteFile {
     return absl::OkStatus();
   }
 
+  // If all processes ended at once, SQLite has just read the log anew, and may have found there a
+  // transaction that nobody has synced. Nobody is shown it before it is in the file, and that
+  // synced. If another process is at it now, it is his affair.
+  absl::Status settle_log(SqliteSession& session) {
+    sqlite3* const database = session.connection.get();
+    const int code =
+        sqlite3_wal_checkpoint_v2(database, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY) return absl::OkStatus();
+    return failure(session, code, "settle the log");
+  }
+
   absl::Status read_meta(SqliteSession& session, SqliteMeta& meta) {
     SqliteQuery query = session.connection.query("SELECT identity, revision, compacted FROM store");
     const int code = query.step();
@@ -448,6 +467,12 @@ class SqliteFile {
       if (identity_ == identity) return absl::OkStatus();
     }
     return lose("the file's contents were replaced by another store's");
+  }
+
+  // May files be made beside it?
+  [[nodiscard]] bool may_make_files() const {
+    const std::string directory = std::filesystem::path(path_).parent_path().string();
+    return ::faccessat(AT_FDCWD, directory.c_str(), W_OK, AT_EACCESS) == 0 || errno == ENOENT;
   }
 
   // SQLite's question whether to try once more. Whoever ends a transaction wakes us.
