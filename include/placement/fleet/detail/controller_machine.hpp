@@ -429,7 +429,7 @@ class ControllerMachine : public ControllerMachineTypes {
 
   void join() {
     state_ = State::Joining;
-    runs_.clear();
+    drop_all();
     session_.emplace(
         typename Session::Setup{options_.new_session(), ++sessions_, true, history_mod_,
                                 settings_.margin, settings_.retention, options_.ttl},
@@ -440,7 +440,7 @@ class ControllerMachine : public ControllerMachineTypes {
     if (state_ == State::Lost) return;
     state_ = State::Lost;
     why_lost_ = why;
-    runs_.clear();
+    drop_all();
     ++watch_number_;
     actions_.push_back(CloseWatch{});
     actions_.push_back(WasLost{std::move(why)});
@@ -718,7 +718,17 @@ class ControllerMachine : public ControllerMachineTypes {
     }
   }
 
-  void drop(Run& run) { run.parts.clear(); }
+  void stop_job(Run& run) {
+    if (run.job != 0) actions_.push_back(StopJob{std::exchange(run.job, 0)});
+  }
+  void drop(Run& run) {
+    stop_job(run);
+    run.parts.clear();
+  }
+  void drop_all() {
+    for (auto& [operation, run] : runs_) stop_job(run);
+    runs_.clear();
+  }
 
   // What is next, from what the record and the partition are.
   void step(Run& run) {
@@ -753,7 +763,9 @@ class ControllerMachine : public ControllerMachineTypes {
       case MoveStep::Requested:
       case MoveStep::Begin:
         if (move.cancel) return abort(run, absl::CancelledError("it was cancelled"));
-        if (!part.partition) return abort(run, absl::NotFoundError("there is no such partition"));
+        for (const Part& one : run.parts) {
+          if (absl::Status status = can_begin(one); !status.ok()) return abort(run, status);
+        }
         if (is_move && !prepare(run)) return;
         if (!is_move && !is_calm()) return;
         if (is_move) return change(run, Transition::BeginMigration, MoveStep::Copy);
@@ -797,6 +809,18 @@ class ControllerMachine : public ControllerMachineTypes {
         }
         return remove_record(run);
     }
+  }
+
+  [[nodiscard]] static absl::Status can_begin(const Part& part) {
+    if (!part.partition) return absl::NotFoundError("there is no such partition");
+    if (part.partition->phase != MigrationPhase::Settled) {
+      return absl::FailedPreconditionError("the partition is in a migration");
+    }
+    // To copy a place onto itself begins with emptying it.
+    if (part.move.kind == MoveKind::Move && part.move.to->name() == part.partition->from.name()) {
+      return absl::AlreadyExistsError("the partition is there");
+    }
+    return absl::OkStatus();
   }
 
   // Before the first command of an attempt: a user of its own, named in the record, and every
@@ -854,12 +878,14 @@ class ControllerMachine : public ControllerMachineTypes {
     return places;
   }
 
-  // Where the partition's data lies that is not its own any more.
+  // Where data of the partition lies, or may lie, that is not its own: never where it is.
   [[nodiscard]] static std::optional<Place> litter_of(const Part& part) {
     const MoveRecord& move = part.move;
     if (!part.partition) return move.kind == MoveKind::Erase ? move.from : move.to;
-    if (!move.from || part.partition->from != *move.from) return move.from;
-    return move.kind == MoveKind::Move ? move.to : std::nullopt;
+    const std::string home = part.partition->from.name();
+    if (move.from && move.from->name() != home) return move.from;
+    if (move.kind == MoveKind::Move && move.to->name() != home) return move.to;
+    return std::nullopt;
   }
 
   void start_job(Run& run, JobKind kind) {
@@ -1077,7 +1103,7 @@ class ControllerMachine : public ControllerMachineTypes {
 
   void abort(Run& run, absl::Status why) {
     run.why = std::move(why);
-    if (run.job != 0) actions_.push_back(StopJob{std::exchange(run.job, 0)});
+    stop_job(run);
     const Part& part = run.parts.front();
     const bool is_settled = !part.partition || part.partition->phase == MigrationPhase::Settled;
     if (is_settled) return to_clean(run);

@@ -228,10 +228,12 @@ class MemberMachine : public MemberMachineTypes {
     advance();
   }
 
-  // A write or a read of a partition in cutover, or the last one of all, has ended.
-  void on_drained(absl::Time now) {
+  // The last write (with strict reads: or read) in flight at this partition has ended. Of
+  // partitions in cutover it has to be told; of others it may be. Of the last of all, too, while
+  // `has_no_writes` is waited for: that is, once the member was fenced or is to stop.
+  void on_drained(absl::Time now, const std::string& id) {
     now_ = now;
-    is_urgent_ = true;
+    if (cutovers_.contains(id)) is_urgent_ = true;
     advance();
   }
 
