@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -129,6 +130,7 @@ class Fleet {
                kernel_.random.once_in(3)} {
     auto& random = kernel_.random;
     can_fence_ = !random.once_in(4);
+    goes_back_ = random.once_in(6);
     const auto some = [&](std::uint64_t rate) { return random.once_in(3) ? 0 : rate; };
     store_.faults.lose_request_once_in = some(60);
     store_.faults.lose_answer_once_in = some(50);
@@ -175,7 +177,11 @@ class Fleet {
     for (auto& router : routers_) serve(*router);
     kernel_.after(kernel_.random.between(kSecond, 2 * kSecond), [this] { disturb(); });
     kernel_.after(kernel_.random.between(kSecond / 2, 2 * kSecond), [this] { ask(); });
+    if (goes_back_) {
+      kernel_.after(kernel_.random.between(5 * kSecond, 12 * kSecond), [this] { go_back(); });
+    }
     kernel_.run_until(kChaos);
+    if (goes_back_) kernel_.run_until(restored_at_ + 6 * kSecond);
     settle();
     collect();
   }
@@ -196,7 +202,7 @@ class Fleet {
 
   void prepare() {
     fleet::HistoryRecord history;
-    history.id = kernel_.random.session();
+    history.id = history_ = kernel_.random.session();
     fleet::SettingsRecord settings;
     settings.margin = absl::Milliseconds(300);
     settings.rho_ppm = 10'000;
@@ -221,6 +227,8 @@ class Fleet {
   void watch_truth(const fleet::Changes& changes) {
     std::size_t flipped = 0;
     if (kernel_.is_traced) trace(changes);
+    changed_[changes.revision.value()] = kernel_.now();
+    if (truth_.is_suspended) return;
     for (const fleet::Change& change : changes.changes) {
       if (!change.key.starts_with(fleet::kPartitionsPrefix)) continue;
       const std::size_t p = partition_of(change.key.substr(fleet::kPartitionsPrefix.size()));
@@ -241,6 +249,7 @@ class Fleet {
           ++flipped;
         }
       }
+      if (record.phase == MigrationPhase::Cutover && !partition.is_in_cutover) look_for_dead(p);
       partition.is_in_cutover = record.phase == MigrationPhase::Cutover;
       truth_.moved(kernel_.now(), p, place, changes.revision);
     }
@@ -252,6 +261,24 @@ class Fleet {
       auto& owner = owners_[record.operation];
       if (record.owner && !owner.empty() && owner != *record.owner) ++coverage.takeovers;
       if (record.owner) owner = *record.owner;
+    }
+  }
+
+  // Whoever is silent was fenced before. (By a watcher who may hear of it late: a second more.)
+  void look_for_dead(std::size_t p) {
+    std::set<std::string> superseded;
+    for (const fleet::Entry& entry : store_.list(std::string(fleet::kRoutersPrefix))) {
+      const auto session = *records_.decode<fleet::SessionRecord>(entry.value);
+      if (session.supersedes) superseded.insert(*session.supersedes);
+    }
+    for (const fleet::Entry& entry : store_.list(std::string(fleet::kRoutersPrefix))) {
+      if (superseded.contains(entry.key.substr(fleet::kRoutersPrefix.size()))) continue;
+      const auto session = *records_.decode<fleet::SessionRecord>(entry.value);
+      const Ticks since = changed_[entry.mod.value()];
+      const Ticks silence = absl::ToInt64Microseconds(session.ttl * 1.02) + 1300 * kMillisecond;
+      if (kernel_.now() - since > silence) {
+        truth_.fail(Property::CutoverWaits, kernel_.now(), p, 0, session.name + " ");
+      }
     }
   }
 
@@ -299,6 +326,10 @@ class Fleet {
 
   void ask() {
     if (is_over_) return;
+    if (truth_.is_suspended) {
+      kernel_.after(kSecond, [this] { ask(); });
+      return;
+    }
     auto& random = kernel_.random;
     Controller& controller = *controllers_[random.below(controllers_.size())];
     const std::size_t p = random.below(truth_.size());
@@ -334,7 +365,8 @@ class Fleet {
   void disturb() {
     if (is_over_) return;
     auto& random = kernel_.random;
-    const bool hits_router = !random.once_in(3);
+    // A controller has no file: one that starts after the store went back would believe it.
+    const bool hits_router = !random.once_in(3) || truth_.is_suspended;
     Router& router = *routers_[random.below(routers_.size())];
     Controller& controller = *controllers_[random.below(controllers_.size())];
     Process& process = hits_router ? router.process : controller.process;
@@ -394,10 +426,89 @@ class Fleet {
   }
 
   void restart(Router& router) {
-    if (!router.process.is_up()) router.start(!kernel_.random.once_in(3));
+    if (!router.process.is_up()) router.start(goes_back_ || !kernel_.random.once_in(3));
   }
   void restart(Controller& controller) {
     if (!controller.process.is_up()) controller.start();
+  }
+
+  // ---- a backup is restored ----
+
+  void go_back() {
+    const std::uint64_t now = store_.revision().value();
+    const std::uint64_t depth = static_cast<std::uint64_t>(kernel_.random.between(1, 60));
+    const fleet::Revision to(now > depth + 3 ? now - depth : 3);
+    for (const auto& router : routers_) {
+      knew_more_.push_back(router->process.is_up() && router->machine().knowledge().revision > to
+                               ? router->process.life()
+                               : 0);
+    }
+    kernel_.trace("the store goes back from ", now, " to ", to.value());
+    truth_.is_suspended = truth_.was_restored = true;
+    store_.roll_back(to);
+    // Later the new history is as long as the old one was.
+    kernel_.after(3 * kSecond, [this] {
+      for (int i = 0; i < 80; ++i) {
+        fleet::Transaction other;
+        other.put("other", encode(fleet::HeadRecord{}));
+        static_cast<void>(store_.apply(other));
+      }
+    });
+    restored_at_ = kernel_.now() + 20 * kSecond;
+    kernel_.at(restored_at_ - 6 * kSecond, [this] { stop_all(); });
+    kernel_.at(restored_at_, [this] { restore(); });
+  }
+
+  // Who knew more has stopped, and has stopped everybody.
+  void stop_all() {
+    bool is_known = false;
+    for (const auto& router : routers_) is_known = is_known || router->is_lost();
+    for (std::size_t i = 0; i < routers_.size(); ++i) {
+      Router& router = *routers_[i];
+      const bool is_well = router.process.is_up() && !router.process.is_paused() &&
+                           kernel_.now() > router.process.trouble_until() + 4 * kSecond;
+      const bool knew = knew_more_[i] == router.process.life();
+      if (is_well && router.is_serving() && (is_known || knew)) {
+        truth_.fail(Property::Believed, kernel_.now(), 0, 0, router.process.name() + " ");
+      }
+      if (router.process.is_up()) router.kill();
+    }
+    for (auto& controller : controllers_) {
+      if (controller->process.is_up()) controller->kill();
+    }
+  }
+
+  // What the operator's command does, who knows all files.
+  void restore() {
+    fleet::HistoryRecord history;
+    history.id = kernel_.random.session();
+    history.former = history_;
+    history_ = history.id;
+    fleet::Transaction transaction;
+    transaction.put("history", encode(history));
+    for (const std::string_view prefix : {fleet::kSessionsPrefix, fleet::kMovesPrefix}) {
+      for (const fleet::Entry& entry : store_.list(std::string(prefix))) {
+        transaction.erase(entry.key);
+      }
+    }
+    fleet::HeadRecord head;
+    for (std::size_t p = 0; p < truth_.size(); ++p) {
+      const std::string key = fleet::to_key(fleet::PartitionRecordKey{id_of(p)});
+      truth_[p].is_in_cutover = false;
+      if (const auto home = truth_.home(p)) {
+        fleet::PartitionRecord record;
+        record.from = place_of(*home);
+        transaction.put(key, encode(record));
+      } else {
+        transaction.erase(key);
+      }
+      head.ids.push_back(id_of(p));
+    }
+    transaction.put("table/head", encode(head));
+    static_cast<void>(store_.apply(transaction));
+    truth_.is_suspended = false;
+    for (auto& router : routers_) restart(*router);
+    for (auto& controller : controllers_) restart(*controller);
   }
 
   // ---- the end: nothing goes wrong any more, and everything comes to rest ----
@@ -495,6 +606,11 @@ class Fleet {
   std::vector<std::unique_ptr<Router>> routers_;
   std::vector<std::unique_ptr<Controller>> controllers_;
   std::map<std::string, std::string> owners_;  // by operation
+  std::map<std::uint64_t, Ticks> changed_;     // when a revision was made
+  std::string history_;
+  bool goes_back_ = false;
+  Ticks restored_at_ = 0;
+  std::vector<std::uint64_t> knew_more_;  // the lives of routers that did
   bool is_over_ = false;
 };
 

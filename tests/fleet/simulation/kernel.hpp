@@ -150,6 +150,7 @@ class Process {
     is_up_ = true;
     ++life_;
     paused_until_ = 0;
+    trouble_until_ = std::max(trouble_until_, kernel_.now());
   }
   void kill() {
     is_up_ = false;
@@ -158,8 +159,14 @@ class Process {
   void pause(Ticks length) {
     kernel_.trace(name_, " is stopped for ", length / kMillisecond);
     paused_until_ = std::max(paused_until_, kernel_.now() + length);
+    trouble_until_ = std::max(trouble_until_, paused_until_);
   }
-  void cut(Ticks length) { cut_until_ = std::max(cut_until_, kernel_.now() + length); }
+  void cut(Ticks length) {
+    cut_until_ = std::max(cut_until_, kernel_.now() + length);
+    trouble_until_ = std::max(trouble_until_, cut_until_);
+  }
+  // Since when it has been well: neither stopped nor cut off.
+  [[nodiscard]] Ticks trouble_until() const noexcept { return trouble_until_; }
   void heal() { cut_until_ = paused_until_ = 0; }
 
   // `what`, when that time has come and the process runs; never if it is killed before.
@@ -208,6 +215,7 @@ class Process {
   std::uint64_t life_ = 0;
   Ticks paused_until_ = 0;
   Ticks cut_until_ = 0;
+  Ticks trouble_until_ = 0;
 };
 
 }  // namespace placement::test::simulation

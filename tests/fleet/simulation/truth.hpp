@@ -26,7 +26,8 @@ enum class Property {
   ReadOfCleanedData,
   AcknowledgedAfterErase,
   LeftBehind,
-  NotBelieved,
+  Believed,
+  CutoverWaits,
   Stuck,
 };
 [[nodiscard]] constexpr const char* to_string(Property property) noexcept {
@@ -43,8 +44,10 @@ enum class Property {
       return "a write was acknowledged after its partition was erased";
     case Property::LeftBehind:
       return "a mover's data is left behind";
-    case Property::NotBelieved:
+    case Property::Believed:
       return "a store that went back is believed";
+    case Property::CutoverWaits:
+      return "a cutover waits for a router that was dead before";
     case Property::Stuck:
       return "it does not come to an end";
   }
@@ -105,6 +108,7 @@ class Truth {
   }
 
   void acknowledged(Ticks now, std::size_t p, std::size_t w) {
+    if (is_suspended) return;
     Partition& partition = partitions_[p];
     Write& write = partition.writes[w];
     // Written, then erased, then told: that is in order. Written when it was erased already is not.
@@ -120,6 +124,7 @@ class Truth {
   // A read of a key that began at `began`, went to `place`, and whose answer is told now.
   void read(Ticks now, Ticks began, std::size_t p, std::size_t key, std::size_t place,
             const Value& value, std::size_t generation, bool is_strict) {
+    if (is_suspended) return;
     Partition& partition = partitions_[p];
     if (generation != partition.generation) return;  // of data that was to go
     // Until when was it at home there?
@@ -164,7 +169,7 @@ class Truth {
       for (std::size_t other = 0; other < kPlaces; ++other) {
         if (place == other) continue;
         for (const Cell& cell : places[other].cells(p)) {
-          if (cell.is_there && cell.is_movers) {
+          if (cell.is_there && cell.is_movers && !was_restored) {
             fail(Property::LeftBehind, now, p, 0, "at place " + std::to_string(other) + " ");
           }
         }
@@ -180,6 +185,9 @@ class Truth {
   }
 
   std::vector<Violation> violations;
+  // The store went back, and nobody has restored it yet: nothing that is told now has to last.
+  bool is_suspended = false;
+  bool was_restored = false;
 
  private:
   std::vector<Partition> partitions_;

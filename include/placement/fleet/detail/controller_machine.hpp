@@ -225,7 +225,7 @@ class ControllerMachine : public ControllerMachineTypes {
 
   void on_outcome(absl::Time now, std::uint64_t ticket, const Outcome& outcome) {
     now_ = now;
-    if (outcome.done() != nullptr || outcome.refused() != nullptr) heard();
+    if (!is_believed(ticket, outcome)) return;
     if (ticket == introduce_ticket_) {
       on_introduced(outcome);
     } else if (ticket == session_ticket_) {
@@ -294,7 +294,8 @@ class ControllerMachine : public ControllerMachineTypes {
     SessionRecord record;
     Revision create;
     Revision mod;
-    absl::Time since;  // for how long this value has been seen
+    absl::Time since;    // for how long this value has been seen
+    bool lives = false;  // it has been seen to change: it may have been dead for long otherwise
   };
   struct FencedSeen {
     FencedRecord record;
@@ -351,6 +352,7 @@ class ControllerMachine : public ControllerMachineTypes {
   [[nodiscard]] absl::Duration silence(const Seen& seen) const {
     const absl::Duration ttl = rules_.holds(Rule::SilenceOfItsOwn) ? seen.record.ttl : options_.ttl;
     if (!rules_.holds(Rule::WholeSilence)) return ttl / 2;
+    if (!rules_.holds(Rule::SilenceMargin)) return ttl;
     return ttl * rate() + settings_.margin;
   }
 
@@ -364,6 +366,7 @@ class ControllerMachine : public ControllerMachineTypes {
 
   std::uint64_t commit(Transaction transaction) {
     actions_.push_back(Commit{++tickets_, std::move(transaction)});
+    known_at_.emplace(tickets_, known_);
     return tickets_;
   }
 
@@ -376,11 +379,31 @@ class ControllerMachine : public ControllerMachineTypes {
   // Silences begin anew after a time in which this process heard nothing: else everybody is fenced
   // when a store comes back.
   void heard() {
-    if (now_ - heard_at_ > options_.gap && rules_.holds(Rule::SilenceFromSeen)) {
-      for (auto& [id, seen] : routers_) seen.since = now_;
+    if (now_ - heard_at_ > options_.gap) {
+      for (auto& [id, seen] : routers_) {
+        seen.since = now_;
+        seen.lives = false;
+      }
       for (auto& [id, seen] : controllers_) seen.since = now_;
     }
     heard_at_ = now_;
+  }
+
+  // An answer is of the store as it was when the transaction was sent, or later. What is older
+  // shows that the store went back: before anything is done at the data, for that follows an
+  // answer.
+  [[nodiscard]] bool is_believed(std::uint64_t ticket, const Outcome& outcome) {
+    const auto known = known_at_.extract(ticket);
+    Revision revision = Revision::max();
+    if (const Done* done = outcome.done()) revision = done->revision;
+    if (const Refused* refused = outcome.refused()) revision = refused->revision;
+    if (revision == Revision::max()) return true;
+    heard();
+    if (known.empty() || revision >= known.mapped() || !rules_.holds(Rule::HeadNeverBack)) {
+      return true;
+    }
+    lose(to_status(Fault::HistoryLost, "the store is older than it was"));
+    return false;
   }
 
   void look(absl::Time time) { look_at_ = std::min(look_at_, time); }
@@ -464,7 +487,6 @@ class ControllerMachine : public ControllerMachineTypes {
     record.ttl = options_.ttl;
     record.write_timeout = options_.write_timeout;
     record.supersedes = supersedes_;
-    revision_at_put_ = known_;
     session_ticket_ = commit(session_->put(now_, std::move(record)));
   }
 
@@ -486,9 +508,6 @@ class ControllerMachine : public ControllerMachineTypes {
                               "this session's key is not what this process made of it"));
       case Live:
         if (outcome.done() == nullptr && outcome.refused() == nullptr) return;
-        if (session_->revision() < revision_at_put_ && rules_.holds(Rule::HeadNeverBack)) {
-          return lose(to_status(Fault::HistoryLost, "the store is older than it was"));
-        }
         known_ = std::max(known_, session_->revision());
         state_ = State::Serving;
         return;
@@ -590,7 +609,7 @@ class ControllerMachine : public ControllerMachineTypes {
     if (gone_.contains(id)) return;
     if (found != sessions.end() && found->second.mod >= mod) return;
     auto record = codec_.template decode<SessionRecord>(*value);
-    Seen seen{SessionRecord(), create, mod, now_};
+    Seen seen{SessionRecord(), create, mod, now_, found != sessions.end()};
     if (record.ok()) {
       seen.record = *std::move(record);
     } else {  // of a newer release: it is counted, and cannot acknowledge
@@ -618,9 +637,9 @@ class ControllerMachine : public ControllerMachineTypes {
   [[nodiscard]] bool is_silent(const Seen& seen) const {
     return now_ - seen.since >= silence(seen);
   }
-  // Two heartbeats are missing.
+  // Two heartbeats are missing, or none was seen yet.
   [[nodiscard]] bool is_suspect(const Seen& seen) const {
-    return now_ - seen.since >= seen.record.ttl * 2 / 3 + options_.retry;
+    return !seen.lives || now_ - seen.since >= seen.record.ttl * 2 / 3 + options_.retry;
   }
 
   // Deletes the key of a session whose silence is over, if it still has the value that was watched:
@@ -1355,8 +1374,8 @@ class ControllerMachine : public ControllerMachineTypes {
 
   SettingsRecord settings_;
   Revision history_mod_;
-  Revision known_;  // the greatest revision that was answered
-  Revision revision_at_put_;
+  Revision known_;                              // the greatest revision that was answered
+  std::map<std::uint64_t, Revision> known_at_;  // by ticket: when it was sent
 
   std::optional<Session> session_;
   std::uint64_t sessions_ = 0;

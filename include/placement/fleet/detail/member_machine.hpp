@@ -443,8 +443,8 @@ class MemberMachine : public MemberMachineTypes {
   // that went back and has grown past it since has another.
   void verify() {
     enter(State::Verifying);
-    actions_.push_back(
-        Load{verify_number_ = ++load_number_, to_key(HeadKey{}), At::exactly(applied_)});
+    verified_version_ = head_version_;  // the watch goes on meanwhile
+    actions_.push_back(Load{verify_number_ = ++numbers_, to_key(HeadKey{}), At::exactly(applied_)});
   }
 
   void on_verified(const absl::StatusOr<Snapshot>& snapshot) {
@@ -460,7 +460,7 @@ class MemberMachine : public MemberMachineTypes {
     }
     std::uint64_t version = 0;
     for (const Entry& entry : snapshot->entries) version = entry.version;
-    if (version != head_version_ && rules_.holds(Rule::HeadNeverBack)) {
+    if (version != verified_version_ && rules_.holds(Rule::HeadNeverBack)) {
       return lose(to_status(Fault::HistoryLost, "the table's last change is not the one it was"));
     }
     if (!is_loading_) open_watch();
@@ -472,7 +472,8 @@ class MemberMachine : public MemberMachineTypes {
   void load() {
     is_loading_ = true;
     load_at_.reset();
-    actions_.push_back(Load{++load_number_, std::string(kTablePrefix), At::least(known_.revision)});
+    actions_.push_back(
+        Load{load_number_ = ++numbers_, std::string(kTablePrefix), At::least(known_.revision)});
   }
 
   void on_loaded(const absl::StatusOr<Snapshot>& snapshot) {
@@ -794,9 +795,11 @@ class MemberMachine : public MemberMachineTypes {
   Revision applied_;
   std::uint64_t head_version_ = 0;
   std::optional<Revision> head_mod_;  // none: resumed from a file
+  std::uint64_t numbers_ = 0;
   std::uint64_t load_number_ = 0;
   std::uint64_t watch_number_ = 0;
   std::uint64_t verify_number_ = 0;
+  std::uint64_t verified_version_ = 0;
   bool is_loading_ = false;
   std::optional<absl::Time> load_at_;
   std::optional<absl::Time> behind_since_;

@@ -34,7 +34,6 @@ enum class Rule {
   HeadNeverBack,
   StartChecksFile,
   AbortCompares,
-  AbortAlone,
   // of whoever answers a router's clients
   AdmitUnderLease,
   ConfirmLease,
@@ -49,7 +48,7 @@ enum class Rule {
   ListByLoad,
   ListAtCutover,
   WholeSilence,
-  SilenceFromSeen,
+  SilenceMargin,
   SilenceOfItsOwn,
   FenceCompares,
   FencedWait,
@@ -58,7 +57,6 @@ enum class Rule {
   UnknownIsSettled,
   CleanAfterApplied,
   CleanAfterReads,
-  CleanTwice,
   RecordUntilClean,
   SilentFirst,
   TakeOverAfterSilence,
@@ -75,19 +73,19 @@ enum class Rule {
 };
 
 inline constexpr std::array kRuleNames = std::to_array<std::string_view>({
-    "HeartbeatCompares",  "LeaseFromSending",   "LeaseMargin",          "AdoptOwnPut",
-    "HistoryCompared",    "OlderSeqIsLost",     "ServeAfterHead",       "AppliedBeforeList",
-    "WholeRevision",      "HeadContinuity",     "WatchRenewed",         "SnapshotErases",
-    "SnapshotReads",      "OwnPermitsFirst",    "HeadNeverBack",        "StartChecksFile",
-    "AbortCompares",      "AbortAlone",         "AdmitUnderLease",      "ConfirmLease",
-    "ConfirmSession",     "ConfirmAfterAnswer", "ReadsConfirm",         "StrictReadsHeld",
-    "StrictReadsCounted", "DrainEverywhere",    "UndrainedCounted",     "ListByLoad",
-    "ListAtCutover",      "WholeSilence",       "SilenceFromSeen",      "SilenceOfItsOwn",
-    "FenceCompares",      "FencedWait",         "RecordCompared",       "PartitionCompared",
-    "UnknownIsSettled",   "CleanAfterApplied",  "CleanAfterReads",      "CleanTwice",
-    "RecordUntilClean",   "SilentFirst",        "TakeOverAfterSilence", "ClaimNewEpoch",
-    "MoversFenced",       "UserNamedFirst",     "UsersFencedLast",      "CopyAnew",
-    "FeedFirst",          "FeedToMark",         "OwnershipByClock",     "NewAttemptWaits",
+    "HeartbeatCompares",    "LeaseFromSending", "LeaseMargin",       "AdoptOwnPut",
+    "HistoryCompared",      "OlderSeqIsLost",   "ServeAfterHead",    "AppliedBeforeList",
+    "WholeRevision",        "HeadContinuity",   "WatchRenewed",      "SnapshotErases",
+    "SnapshotReads",        "OwnPermitsFirst",  "HeadNeverBack",     "StartChecksFile",
+    "AbortCompares",        "AdmitUnderLease",  "ConfirmLease",      "ConfirmSession",
+    "ConfirmAfterAnswer",   "ReadsConfirm",     "StrictReadsHeld",   "StrictReadsCounted",
+    "DrainEverywhere",      "UndrainedCounted", "ListByLoad",        "ListAtCutover",
+    "WholeSilence",         "SilenceMargin",    "SilenceOfItsOwn",   "FenceCompares",
+    "FencedWait",           "RecordCompared",   "PartitionCompared", "UnknownIsSettled",
+    "CleanAfterApplied",    "CleanAfterReads",  "RecordUntilClean",  "SilentFirst",
+    "TakeOverAfterSilence", "ClaimNewEpoch",    "MoversFenced",      "UserNamedFirst",
+    "UsersFencedLast",      "CopyAnew",         "FeedFirst",         "FeedToMark",
+    "OwnershipByClock",     "NewAttemptWaits",
 });
 
 [[nodiscard]] constexpr std::string_view to_string(Rule rule) noexcept {
