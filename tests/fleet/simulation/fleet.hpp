@@ -228,10 +228,10 @@ class Fleet {
     std::size_t flipped = 0;
     if (kernel_.is_traced) trace(changes);
     changed_[changes.revision.value()] = kernel_.now();
-    if (truth_.is_suspended) return;
     for (const fleet::Change& change : changes.changes) {
       if (!change.key.starts_with(fleet::kPartitionsPrefix)) continue;
       const std::size_t p = partition_of(change.key.substr(fleet::kPartitionsPrefix.size()));
+      if (truth_.is_suspended && undone_[p]) continue;
       auto& partition = truth_[p];
       if (!change.value) {
         truth_.moved(kernel_.now(), p, std::nullopt, changes.revision);
@@ -264,8 +264,17 @@ class Fleet {
     }
   }
 
-  // Whoever is silent was fenced before. (By a watcher who may hear of it late: a second more.)
+  // Whoever is silent was fenced before: if whoever fences was well, and heard of everything in
+  // time.
   void look_for_dead(std::size_t p) {
+    const StoreFaults& faults = store_.faults;
+    if (faults.late_event_once_in + faults.end_watch_once_in + faults.lose_event_once_in != 0)
+      return;
+    Ticks well_since = store_.frozen_until();
+    for (const auto& controller : controllers_) {
+      // A watch that died in it is opened anew some seconds later.
+      well_since = std::max(well_since, controller->process.trouble_until() + 7 * kSecond);
+    }
     std::set<std::string> superseded;
     for (const fleet::Entry& entry : store_.list(std::string(fleet::kRoutersPrefix))) {
       const auto session = *records_.decode<fleet::SessionRecord>(entry.value);
@@ -276,7 +285,7 @@ class Fleet {
       const auto session = *records_.decode<fleet::SessionRecord>(entry.value);
       const Ticks since = changed_[entry.mod.value()];
       const Ticks silence = absl::ToInt64Microseconds(session.ttl * 1.02) + 1300 * kMillisecond;
-      if (kernel_.now() - since > silence) {
+      if (since > well_since && kernel_.now() - since > silence) {
         truth_.fail(Property::CutoverWaits, kernel_.now(), p, 0, session.name + " ");
       }
     }
@@ -442,6 +451,26 @@ class Fleet {
       knew_more_.push_back(router->process.is_up() && router->machine().knowledge().revision > to
                                ? router->process.life()
                                : 0);
+    }
+    const bool is_noticed = std::any_of(routers_.begin(), routers_.end(), [&](const auto& router) {
+      return router->is_serving() && !router->process.is_paused() && !router->process.is_cut() &&
+             router->machine().knowledge().revision > to;
+    });
+    if (!is_noticed) {  // nobody ever will: to all that live it is the store that it was
+      goes_back_ = false;
+      return;
+    }
+    // What an operator does who knows all files: what was undone is done again, and what went on
+    // where nothing was undone stays.
+    for (std::size_t p = 0; p < truth_.size(); ++p) {
+      std::optional<std::size_t> place;
+      const std::string key = fleet::to_key(fleet::PartitionRecordKey{id_of(p)});
+      for (const fleet::Entry& entry : store_.list(key, to)) {
+        if (entry.key == key) {
+          place = number_of(records_.decode<fleet::PartitionRecord>(entry.value)->from);
+        }
+      }
+      undone_.push_back(place != truth_.home(p) || truth_[p].homes.back().epoch > to);
     }
     kernel_.trace("the store goes back from ", now, " to ", to.value());
     truth_.is_suspended = truth_.was_restored = true;
@@ -610,6 +639,7 @@ class Fleet {
   std::string history_;
   bool goes_back_ = false;
   Ticks restored_at_ = 0;
+  std::vector<bool> undone_;              // partitions whose last change of place was
   std::vector<std::uint64_t> knew_more_;  // the lives of routers that did
   bool is_over_ = false;
 };

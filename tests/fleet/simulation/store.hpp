@@ -161,6 +161,7 @@ class SimulatedStore {
     frozen_until_ = kernel_.now() + length;
   }
   void thaw() { frozen_until_ = 0; }
+  [[nodiscard]] Ticks frozen_until() const noexcept { return frozen_until_; }
 
   void compact(Revision revision) {
     ++sights.compactions;
