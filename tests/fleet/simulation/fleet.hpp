@@ -134,6 +134,7 @@ class Fleet {
     const auto some = [&](std::uint64_t rate) { return random.once_in(3) ? 0 : rate; };
     store_.faults.lose_request_once_in = some(60);
     store_.faults.lose_answer_once_in = some(50);
+    store_.faults.slow_answer_once_in = some(15);
     store_.faults.late_request_once_in = some(60);
     store_.faults.stale_load_once_in = some(2);
     store_.faults.lose_event_once_in = some(40);

@@ -30,6 +30,10 @@ using placement::test::simulation::to_string;
 // Rules that cover for one another: each can be removed alone, but not all of them.
 constexpr const char* kCovers[] = {
     "LeaseMargin,SilenceMargin",
+    "LeaseMargin,SilenceMargin,FencedWait",
+    "LeaseFromSending,FencedWait",
+    "WholeSilence,FencedWait",
+    "ConfirmLease,FencedWait",
     "ConfirmSession,OwnPermitsFirst",
     "AdmitUnderLease,ConfirmLease,ReadsConfirm",
     "RecordCompared,ClaimNewEpoch",

@@ -69,6 +69,7 @@ struct SimulatedCodec {
 struct StoreFaults {
   std::uint64_t lose_request_once_in = 0;
   std::uint64_t lose_answer_once_in = 0;
+  std::uint64_t slow_answer_once_in = 0;
   std::uint64_t late_request_once_in = 0;  // it arrives after the client has given up
   std::uint64_t stale_load_once_in = 0;    // as old as the contract allows
   std::uint64_t ignores_at_once_in = 0;
@@ -214,10 +215,9 @@ class SimulatedStore {
         if (outcome.done() != nullptr) ++sights.lost_answers_that_happened;
         return;
       }
-      process.after(kernel_.random.between(200, 3 * kMillisecond),
-                    [told, answer, outcome = std::move(outcome)] {
-                      if (!std::exchange(*told, true)) answer(outcome);
-                    });
+      process.after(answer_delay(), [told, answer, outcome = std::move(outcome)] {
+        if (!std::exchange(*told, true)) answer(outcome);
+      });
     });
   }
 
@@ -233,10 +233,9 @@ class SimulatedStore {
            [this, &process, life = process.life(), prefix = std::move(prefix), at, told, answer] {
              absl::StatusOr<fleet::Snapshot> snapshot = look(prefix, at);
              if (process.is_cut() || process.life() != life) return;
-             process.after(kernel_.random.between(200, 3 * kMillisecond),
-                           [told, answer, snapshot = std::move(snapshot)] {
-                             if (!std::exchange(*told, true)) answer(snapshot);
-                           });
+             process.after(answer_delay(), [told, answer, snapshot = std::move(snapshot)] {
+               if (!std::exchange(*told, true)) answer(snapshot);
+             });
            });
   }
 
@@ -267,6 +266,14 @@ class SimulatedStore {
   [[nodiscard]] std::optional<fleet::Entry> at(const std::string& key, Revision revision) const {
     const auto found = keys_.find(key);
     return found == keys_.end() ? std::nullopt : at(found->second, revision);
+  }
+
+  // A table of a million keys takes its time, and so does a store that is busy.
+  Ticks answer_delay() {
+    if (kernel_.random.once_in(faults.slow_answer_once_in)) {
+      return kernel_.random.between(0, kTimeout);
+    }
+    return kernel_.random.between(200, 3 * kMillisecond);
   }
 
   void arrive(Ticks delay, std::function<void()> what) {

@@ -216,7 +216,7 @@ class ControllerMachine : public ControllerMachineTypes {
       retry_at_.reset();
       if (state_ == State::Starting) {
         introduce();
-      } else if (state_ == State::Loading) {
+      } else if (reopens_) {
         load_all();
       }
     }
@@ -232,7 +232,7 @@ class ControllerMachine : public ControllerMachineTypes {
       on_session(outcome);
     } else if (const auto asked = asked_.find(ticket); asked != asked_.end()) {
       asked_.erase(asked);
-      actions_.push_back(Answered{ticket, outcome});
+      actions_.emplace_back(Answered{ticket, outcome});
     } else if (ticket == fence_ticket_) {
       fence_ticket_ = 0;  // whatever came of it is seen in the watch
       relist();
@@ -365,7 +365,7 @@ class ControllerMachine : public ControllerMachineTypes {
   }
 
   std::uint64_t commit(Transaction transaction) {
-    actions_.push_back(Commit{++tickets_, std::move(transaction)});
+    actions_.emplace_back(Commit{++tickets_, std::move(transaction)});
     known_at_.emplace(tickets_, known_);
     return tickets_;
   }
@@ -435,18 +435,20 @@ class ControllerMachine : public ControllerMachineTypes {
   }
 
   void load_all() {
-    actions_.push_back(
+    actions_.emplace_back(
         Load{sessions_load_ = ++loads_, std::string(kSessionsPrefix), At::least(known_)});
-    actions_.push_back(Load{moves_load_ = ++loads_, std::string(kMovesPrefix), At::least(known_)});
+    actions_.emplace_back(
+        Load{moves_load_ = ++loads_, std::string(kMovesPrefix), At::least(known_)});
+    has_sessions_ = has_moves_ = false;
     reopens_ = true;
   }
 
   void open_watch_when_loaded() {
-    if (!reopens_ || sessions_load_ != 0 || moves_load_ != 0) return;
+    if (!reopens_ || !has_sessions_ || !has_moves_) return;
     reopens_ = false;
     gone_.clear();
     reopen_at_ = now_ + options_.reopen;
-    actions_.push_back(OpenWatch{++watch_number_, std::min(sessions_at_, moves_at_).next()});
+    actions_.emplace_back(OpenWatch{++watch_number_, std::min(sessions_at_, moves_at_).next()});
     if (state_ == State::Loading) join();
   }
 
@@ -465,8 +467,8 @@ class ControllerMachine : public ControllerMachineTypes {
     why_lost_ = why;
     drop_all();
     ++watch_number_;
-    actions_.push_back(CloseWatch{});
-    actions_.push_back(WasLost{std::move(why)});
+    actions_.emplace_back(CloseWatch{});
+    actions_.emplace_back(WasLost{std::move(why)});
     if (history_mod_ == Revision::zero()) return;
     Transaction transaction;
     transaction.if_mod(to_key(HistoryKey{}), history_mod_).erase(to_key(HistoryKey{}));
@@ -523,7 +525,7 @@ class ControllerMachine : public ControllerMachineTypes {
   void relist() {
     if (sessions_load_ != 0) return;
     listed_at_ = now_;
-    actions_.push_back(
+    actions_.emplace_back(
         Load{sessions_load_ = ++loads_, std::string(kSessionsPrefix), At::least(known_)});
   }
 
@@ -534,7 +536,8 @@ class ControllerMachine : public ControllerMachineTypes {
       if (reopens_) retry_at_ = now_ + options_.retry;
       return;
     }
-    if (snapshot->revision < sessions_at_) return;
+    has_sessions_ = true;
+    if (snapshot->revision < sessions_at_) return open_watch_when_loaded();
     std::set<std::string> there;
     for (const Entry& entry : snapshot->entries) {
       there.insert(entry.key);
@@ -563,7 +566,8 @@ class ControllerMachine : public ControllerMachineTypes {
       if (reopens_) retry_at_ = now_ + options_.retry;
       return;
     }
-    if (snapshot->revision < moves_at_) return;
+    has_moves_ = true;
+    if (snapshot->revision < moves_at_) return open_watch_when_loaded();
     moves_.clear();
     for (const Entry& entry : snapshot->entries) on_move_key(entry.key, &entry.value, entry.mod);
     moves_at_ = snapshot->revision;
@@ -659,7 +663,7 @@ class ControllerMachine : public ControllerMachineTypes {
       transaction.if_create(key, seen.create);
     }
     transaction.erase(key).put(to_key(FencedKey{id}), codec_.encode(record));
-    actions_.push_back(Fencing{id, is_controller});
+    actions_.emplace_back(Fencing{id, is_controller});
     fence_ticket_ = commit(std::move(transaction));
   }
 
@@ -738,7 +742,7 @@ class ControllerMachine : public ControllerMachineTypes {
   }
 
   void stop_job(Run& run) {
-    if (run.job != 0) actions_.push_back(StopJob{std::exchange(run.job, 0)});
+    if (run.job != 0) actions_.emplace_back(StopJob{std::exchange(run.job, 0)});
   }
   void drop(Run& run) {
     stop_job(run);
@@ -940,7 +944,7 @@ class ControllerMachine : public ControllerMachineTypes {
       }
     }
     job.is_anew = rules_.holds(Rule::CopyAnew) || first.move.attempts.size() < 2;
-    actions_.push_back(std::move(job));
+    actions_.emplace_back(std::move(job));
   }
 
   void on_job_done(Run& run, const absl::Status& status) {
@@ -1187,7 +1191,7 @@ class ControllerMachine : public ControllerMachineTypes {
           take_part(run, part, *std::move(move), revision);
         }
       } else {
-        actions_.push_back(Ended{run.operation, run.why});
+        actions_.emplace_back(Ended{run.operation, run.why});
         return drop(run);  // the record is gone
       }
       if (const auto put = puts.find(key); put != puts.end()) {
@@ -1242,7 +1246,7 @@ class ControllerMachine : public ControllerMachineTypes {
       const std::optional<Entry>& move_entry = done.reads[2 * i];
       const std::optional<Entry>& entry = done.reads[2 * i + 1];
       if (!move_entry) {
-        actions_.push_back(Ended{run.operation, run.why});
+        actions_.emplace_back(Ended{run.operation, run.why});
         return drop(run);
       }
       auto move = codec_.template decode<MoveRecord>(move_entry->value);
@@ -1384,6 +1388,8 @@ class ControllerMachine : public ControllerMachineTypes {
   // the store's sessions/ and moves/
   std::uint64_t sessions_load_ = 0;  // under way
   std::uint64_t moves_load_ = 0;
+  bool has_sessions_ = false;
+  bool has_moves_ = false;
   bool reopens_ = false;  // the watch, when both are loaded
   Revision sessions_at_;
   Revision moves_at_;

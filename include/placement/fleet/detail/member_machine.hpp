@@ -336,7 +336,7 @@ class MemberMachine : public MemberMachineTypes {
   };
 
   void commit(Purpose purpose, Transaction transaction) {
-    actions_.push_back(Commit{purpose, std::move(transaction)});
+    actions_.emplace_back(Commit{purpose, std::move(transaction)});
   }
 
   void enter(State state) {
@@ -347,7 +347,7 @@ class MemberMachine : public MemberMachineTypes {
   void end(State state) {
     enter(state);
     ++watch_number_;
-    actions_.push_back(CloseWatch{});
+    actions_.emplace_back(CloseWatch{});
   }
 
   // The store is not the one this process knew. Nothing is admitted any more. If its history still
@@ -357,7 +357,7 @@ class MemberMachine : public MemberMachineTypes {
     const bool stops_everybody = history_mod_ != Revision::zero();
     why_lost_ = why;
     end(State::Lost);
-    actions_.push_back(WasLost{std::move(why)});
+    actions_.emplace_back(WasLost{std::move(why)});
     if (!stops_everybody) return;
     Transaction transaction;
     transaction.if_mod(to_key(HistoryKey{}), history_mod_).erase(to_key(HistoryKey{}));
@@ -444,7 +444,8 @@ class MemberMachine : public MemberMachineTypes {
   void verify() {
     enter(State::Verifying);
     verified_version_ = head_version_;  // the watch goes on meanwhile
-    actions_.push_back(Load{verify_number_ = ++numbers_, to_key(HeadKey{}), At::exactly(applied_)});
+    actions_.emplace_back(
+        Load{verify_number_ = ++numbers_, to_key(HeadKey{}), At::exactly(applied_)});
   }
 
   void on_verified(const absl::StatusOr<Snapshot>& snapshot) {
@@ -472,7 +473,7 @@ class MemberMachine : public MemberMachineTypes {
   void load() {
     is_loading_ = true;
     load_at_.reset();
-    actions_.push_back(
+    actions_.emplace_back(
         Load{load_number_ = ++numbers_, std::string(kTablePrefix), At::least(known_.revision)});
   }
 
@@ -516,7 +517,7 @@ class MemberMachine : public MemberMachineTypes {
 
   void open_watch() {
     behind_since_.reset();
-    actions_.push_back(OpenWatch{++watch_number_, applied_.next()});
+    actions_.emplace_back(OpenWatch{++watch_number_, applied_.next()});
   }
 
   void on_changes(const Changes& changes) {
@@ -588,7 +589,7 @@ class MemberMachine : public MemberMachineTypes {
     is_urgent_ = true;
     if (table_.has_no_reads()) return;
     reading_[id] = epoch;
-    actions_.push_back(Flipped{id, epoch});
+    actions_.emplace_back(Flipped{id, epoch});
   }
 
   void move_applied(Revision revision) {
@@ -647,7 +648,7 @@ class MemberMachine : public MemberMachineTypes {
       case Fenced:
         fenced_at_ = now_;
         enter(State::Fenced);
-        actions_.push_back(WasFenced{});
+        actions_.emplace_back(WasFenced{});
         return;
       case Gone:
         known_.session.clear();
@@ -707,7 +708,7 @@ class MemberMachine : public MemberMachineTypes {
     if (now_ < next_put()) return;
     listed_applied_ = applied_;
     is_listing_ = true;
-    actions_.push_back(List{});
+    actions_.emplace_back(List{});
   }
 
   // Its requests that are under way cannot be confirmed any more. When they have ended (or are too
