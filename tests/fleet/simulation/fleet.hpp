@@ -269,7 +269,9 @@ class Fleet {
   // time.
   void look_for_dead(std::size_t p) {
     const StoreFaults& faults = store_.faults;
-    if (faults.late_event_once_in + faults.end_watch_once_in + faults.lose_event_once_in != 0)
+    if (faults.late_event_once_in + faults.end_watch_once_in + faults.lose_event_once_in +
+            faults.lose_key_once_in !=
+        0)
       return;
     Ticks well_since = store_.frozen_until();
     for (const auto& controller : controllers_) {
@@ -472,6 +474,9 @@ class Fleet {
         }
       }
       undone_.push_back(place != truth_.home(p) || truth_[p].homes.back().epoch > to);
+      // Until somebody who knew more has spoken, nobody can tell: a mover may do again, at the
+      // data, what was undone. That is no promise; that everybody stops is.
+      if (undone_.back()) truth_.excuse(p);
     }
     kernel_.trace("the store goes back from ", now, " to ", to.value());
     truth_.is_suspended = truth_.was_restored = true;

@@ -121,6 +121,14 @@ class Truth {
     write.acknowledged = now;
   }
 
+  // What was told so far of this partition does not have to last.
+  void excuse(std::size_t p) {
+    for (Write& write : partitions_[p].writes) {
+      write.is_acknowledged = write.is_seen = false;
+      write.is_excused = true;
+    }
+  }
+
   // A read of a key that began at `began`, went to `place`, and whose answer is told now.
   void read(Ticks now, Ticks began, std::size_t p, std::size_t key, std::size_t place,
             const Value& value, std::size_t generation, bool is_strict) {
