@@ -419,8 +419,10 @@ class Router {
   }
   void perform(Machine::List /*list*/) {
     process.step([this] {
-      // What was listed is told a step later.
-      process.step([this, listed = undrained()] {
+      // What was listed is told later: a table of a million partitions takes its time.
+      const Ticks delay =
+          world_.kernel.random.once_in(3) ? world_.kernel.random.between(0, 30 * kMillisecond) : 0;
+      process.after(delay, [this, listed = undrained()] {
         life_->machine.on_listed(process.clock(), listed);
         act();
       });

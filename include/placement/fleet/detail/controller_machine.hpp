@@ -541,7 +541,7 @@ class ControllerMachine : public ControllerMachineTypes {
     std::set<std::string> there;
     for (const Entry& entry : snapshot->entries) {
       there.insert(entry.key);
-      on_session_key(entry.key, &entry.value, entry.create, entry.mod);
+      on_session_key(entry.key, &entry.value, entry.create, entry.mod, false);
     }
     const auto is_gone = [&](const std::string& key, Revision mod) {
       return mod <= snapshot->revision && !there.contains(key);
@@ -577,20 +577,20 @@ class ControllerMachine : public ControllerMachineTypes {
   void on_key(Revision revision, const Change& change) {
     const std::string* value = change.value ? &*change.value : nullptr;
     if (change.key.starts_with(kSessionsPrefix)) {
-      if (revision > sessions_at_) on_session_key(change.key, value, change.create, revision);
+      if (revision > sessions_at_) on_session_key(change.key, value, change.create, revision, true);
     } else if (change.key.starts_with(kMovesPrefix)) {
       if (revision > moves_at_) on_move_key(change.key, value, revision);
     }
   }
 
   void on_session_key(const std::string& name, const std::string* value, Revision create,
-                      Revision mod) {
+                      Revision mod, bool is_watched) {
     const auto key = parse_key(name);
     if (!key.ok()) return;
     if (const auto* router = std::get_if<RouterKey>(&*key)) {
-      see(routers_, router->session, value, create, mod);
+      see(routers_, router->session, value, create, mod, is_watched);
     } else if (const auto* controller = std::get_if<ControllerKey>(&*key)) {
-      see(controllers_, controller->session, value, create, mod);
+      see(controllers_, controller->session, value, create, mod, is_watched);
     } else if (const auto* fenced = std::get_if<FencedKey>(&*key)) {
       if (value == nullptr) {
         fenced_.erase(fenced->session);
@@ -603,7 +603,7 @@ class ControllerMachine : public ControllerMachineTypes {
   }
 
   void see(std::map<std::string, Seen>& sessions, const std::string& id, const std::string* value,
-           Revision create, Revision mod) {
+           Revision create, Revision mod, bool is_watched) {
     const auto found = sessions.find(id);
     if (value == nullptr) {
       gone_.insert(id);
@@ -613,7 +613,7 @@ class ControllerMachine : public ControllerMachineTypes {
     if (gone_.contains(id)) return;
     if (found != sessions.end() && found->second.mod >= mod) return;
     auto record = codec_.template decode<SessionRecord>(*value);
-    Seen seen{SessionRecord(), create, mod, now_, found != sessions.end()};
+    Seen seen{SessionRecord(), create, mod, now_, is_watched && found != sessions.end()};
     if (record.ok()) {
       seen.record = *std::move(record);
     } else {  // of a newer release: it is counted, and cannot acknowledge
@@ -641,7 +641,7 @@ class ControllerMachine : public ControllerMachineTypes {
   [[nodiscard]] bool is_silent(const Seen& seen) const {
     return now_ - seen.since >= silence(seen);
   }
-  // Two heartbeats are missing, or none was seen yet.
+  // Two heartbeats are missing, or none was watched yet: a load does not tell how old a value is.
   [[nodiscard]] bool is_suspect(const Seen& seen) const {
     return !seen.lives || now_ - seen.since >= seen.record.ttl * 2 / 3 + options_.retry;
   }
@@ -785,7 +785,7 @@ class ControllerMachine : public ControllerMachineTypes {
     switch (move.step) {
       case MoveStep::Requested:
       case MoveStep::Begin:
-        if (move.cancel) return abort(run, absl::CancelledError("it was cancelled"));
+        if (is_cancelled(run)) return abort(run, absl::CancelledError("it was cancelled"));
         for (const Part& one : run.parts) {
           if (absl::Status status = can_begin(one); !status.ok()) return abort(run, status);
         }
@@ -796,7 +796,7 @@ class ControllerMachine : public ControllerMachineTypes {
 
       case MoveStep::Copy:
         if (phase != MigrationPhase::Draining) return to_clean(run);
-        if (move.cancel) return abort(run, absl::CancelledError("it was cancelled"));
+        if (is_cancelled(run)) return abort(run, absl::CancelledError("it was cancelled"));
         if (!prepare(run)) return;
         if (!run.is_copied) return start_job(run, JobKind::Copy);
         if (rules_.holds(Rule::SilentFirst) && !is_calm()) return;
@@ -807,7 +807,7 @@ class ControllerMachine : public ControllerMachineTypes {
       case MoveStep::Finish:
       case MoveStep::Flip:
         if (phase != MigrationPhase::Cutover) return to_clean(run);
-        if (move.cancel) return abort(run, absl::CancelledError("it was cancelled"));
+        if (is_cancelled(run)) return abort(run, absl::CancelledError("it was cancelled"));
         if (move.kind != MoveKind::Pause && is_overdue(run)) {
           return abort(run, absl::DeadlineExceededError("the cutover took too long"));
         }
@@ -832,6 +832,12 @@ class ControllerMachine : public ControllerMachineTypes {
         }
         return remove_record(run);
     }
+  }
+
+  // Whoever cancels a group names one of it.
+  [[nodiscard]] static bool is_cancelled(const Run& run) {
+    return std::any_of(run.parts.begin(), run.parts.end(),
+                       [](const Part& part) { return part.move.cancel; });
   }
 
   [[nodiscard]] static absl::Status can_begin(const Part& part) {
