@@ -292,7 +292,7 @@ class MemberMachine : public MemberMachineTypes {
 
   // The answer to List: the partitions in cutover with writes in flight (with strict reads: or
   // reads), as they were at one time or at several since the List was returned.
-  void on_listed(absl::Time now, std::vector<std::string> undrained) {
+  void on_listed(absl::Time now, const std::vector<std::string>& undrained) {
     now_ = now;
     if (!is_listing_) return;
     is_listing_ = false;
@@ -761,6 +761,7 @@ class MemberMachine : public MemberMachineTypes {
   // As many as fit, those of the oldest revisions first.
   [[nodiscard]] Pending pending_of(const std::map<std::string, Revision>& epochs) const {
     std::vector<std::pair<Revision, std::string>> sorted;
+    sorted.reserve(epochs.size());
     for (const auto& [id, epoch] : epochs) sorted.emplace_back(epoch, id);
     std::sort(sorted.begin(), sorted.end());
     Pending pending;
