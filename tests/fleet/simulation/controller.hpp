@@ -226,8 +226,8 @@ class Controller {
       case JobKind::MakeUsers:
         for (const auto& [name, user] : job.users) {
           const std::size_t place = static_cast<std::size_t>(name[0] - '0');
-          commands.push_back({place, "", [this, place, user] {
-                                world_.places[place].make_user(user);
+          commands.push_back({place, "", [this, place, whom = user] {
+                                world_.places[place].make_user(whom);
                                 return true;
                               }});
         }
@@ -236,8 +236,8 @@ class Controller {
         for (const auto& users : job.former) {
           for (const auto& [name, user] : users) {
             const std::size_t place = static_cast<std::size_t>(name[0] - '0');
-            commands.push_back({place, "", [this, place, user] {
-                                  world_.places[place].remove_user(user);
+            commands.push_back({place, "", [this, place, whom = user] {
+                                  world_.places[place].remove_user(whom);
                                   return true;
                                 }});
           }
