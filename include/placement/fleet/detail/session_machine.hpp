@@ -183,6 +183,7 @@ class SessionMachine : public SessionMachineTypes {
     const std::optional<Entry>& fenced = refused.reads[1];
     const std::optional<Entry>& own = refused.reads[2];
     const std::optional<Entry>& history = refused.reads[3];
+    // NOLINTNEXTLINE(bugprone-branch-clone): the first reason and the last are two
     if (rules_.holds(Rule::HistoryCompared) && (!history || history->mod != setup_.history)) {
       state_ = State::Lost;
     } else if (own) {
